@@ -1,0 +1,83 @@
+"""What the router asks of whoever keeps its books: an append-only ledger, and a registry of policies beside it.
+
+A ledger promises three things. A record that was accepted is kept. A record given twice is kept once. Nothing is changed
+afterwards: an outcome that corrects another is a new row, and the latest one counts.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Protocol
+
+from budget_router.menu import Menu
+from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement
+from budget_router.task import Task
+
+
+class Registry(Protocol):
+    """The shelf of policies: every candidate is kept, one per menu is active."""
+
+    def save(self, policy: PolicyRecord) -> None:
+        """Keep a candidate; saving the same version again changes nothing."""
+        ...
+
+    def promote(self, version: str) -> None:
+        """Make a saved version the active one of its menu; raises ArtifactError if it was never saved."""
+        ...
+
+    def active_version(self, menu_hash: str) -> str | None:
+        """Version that serves the menu now, `None` before the first promotion; cheap, asked every few seconds."""
+        ...
+
+    def load(self, version: str) -> PolicyRecord:
+        """The saved policy; raises ArtifactError if there is none of that version."""
+        ...
+
+    def versions(self, menu_hash: str) -> list[str]:
+        """All versions saved for a menu, oldest first."""
+        ...
+
+
+class Ledger(Protocol):
+    """The append-only book of decisions, calls and outcomes. Every method may raise LedgerUnavailable."""
+
+    @property
+    def salt(self) -> str:
+        """Secret of this ledger that answers are hashed with; made once, with the ledger."""
+        ...
+
+    @property
+    def registry(self) -> Registry:
+        """The policies that were learned from this ledger."""
+        ...
+
+    def record_decision(self, decision: Decision, task: Task, menu: Menu) -> Decision:
+        """Keep a decision, and return the one that stands under its id: the first one given."""
+        ...
+
+    def open_call(self, call: Call) -> None:
+        """Note that a model is about to be called; raises UnknownDecision if nothing decided it."""
+        ...
+
+    def close_call(self, call: Call) -> None:
+        """Note what a call billed. The first closing counts; a call that was never opened is kept all the same."""
+        ...
+
+    def record_settlement(self, settlement: Settlement) -> None:
+        """Note the end of an execution. The first one counts."""
+        ...
+
+    def record_outcome(self, outcome: Outcome) -> None:
+        """Note how good an answer was; the latest one counts. Raises UnknownDecision."""
+        ...
+
+    def decision(self, decision_id: str) -> LoggedDecision:
+        """All that is known of one decision; raises UnknownDecision."""
+        ...
+
+    def latest(self, *, thread_id: str) -> LoggedDecision:
+        """The last decision of a thread; raises UnknownDecision."""
+        ...
+
+    def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:
+        """Decisions of `since <= decided_at < until`, oldest first, streamed."""
+        ...

@@ -1,0 +1,204 @@
+"""What is written into the ledger: what was decided, what was spent, what came of it.
+
+Everything that hindsight cannot rebuild stands here: propensities, the shadow price, the versions of policy and features, the
+menu that was offered, UTC times. A record is never changed; a correction is a new record.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal, Self
+
+from pydantic import Field, NonNegativeInt, model_validator
+
+from budget_router.budget import Budget
+from budget_router.menu import Menu, Strategy
+from budget_router.task import MetadataValue
+from budget_router.words import Name, NonNegative, Probability, Score, Time, Word
+
+Reason = Literal["policy", "forced"]
+CallStatus = Literal["open", "ok", "error"]
+SpendSource = Literal["reported", "counted", "estimated", "cache"]
+"""Who says how many tokens: the provider, a tokenizer, a rule of thumb; `cache` was not billed at all."""
+
+
+def now() -> datetime:
+    """The current moment, in UTC."""
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """A fresh id for a decision or a call."""
+    return uuid.uuid4().hex
+
+
+class Decision(Word):
+    """Which strategy a task gets, why, and with which probability."""
+
+    id: Name = Field(default_factory=new_id)
+    task_id: Name
+    group: Name | None = None
+    strategy: Strategy
+    propensities: dict[str, Probability]
+    """Probability of each strategy of the menu to be *executed* on this task, by name."""
+    shadow_price: NonNegative
+    """Dual variable of the budget: accuracy per unit of cost."""
+    expected_cost: NonNegative
+    """Of the chosen strategy, in the budget's unit."""
+    expected_accuracy: Score | None = None
+    budget: Budget
+    policy_version: Name
+    menu_hash: Name
+    features: tuple[float, ...] = ()
+    """Structural features of the task; see `budget_router.features.structure`."""
+    features_version: Name
+    run_id: Name | None = None
+    thread_id: Name | None = None
+    decided_at: Time = Field(default_factory=now)
+    reason: Reason = "policy"
+    """`forced`: the caller chose; the propensity is one, and off-policy estimates leave it out."""
+
+    @model_validator(mode="after")
+    def _is_distribution(self) -> Self:
+        total = sum(self.propensities.values())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"propensities add up to {total:g}, not 1")
+        if self.propensity <= 0:
+            raise ValueError(f"the executed strategy {self.strategy.name!r} has no positive propensity")
+        return self
+
+    @property
+    def propensity(self) -> float:
+        """Probability of the executed strategy under the policy that logged it."""
+        return self.propensities.get(self.strategy.name, 0.0)
+
+
+class Call(Word):
+    """One call of a model, opened before it is made and closed by what it billed.
+
+    An open call that was never closed may have been billed all the same: an audit books it as estimated.
+    """
+
+    id: Name
+    """Unique per real call: the LLM run's id."""
+    decision_id: Name
+    model: Name
+    started_at: Time = Field(default_factory=now)
+    prompt_tokens: NonNegativeInt = 0
+    completion_tokens: NonNegativeInt = 0
+    reasoning_tokens: NonNegativeInt = 0
+    """Part of the completion tokens, never added to them."""
+    cached_tokens: NonNegativeInt = 0
+    """Part of the prompt tokens, never added to them."""
+    nano_usd: NonNegativeInt | None = None
+    """`None` when no tariff is known: unknown, not free."""
+    tariff: Name | None = None
+    seconds: NonNegative = 0.0
+    status: CallStatus = "ok"
+    source: SpendSource = "reported"
+
+
+class Sample(Word):
+    """One answer that was drawn for a decision."""
+
+    index: NonNegativeInt
+    call_id: Name | None = None
+    answer_key: Name | None = None
+    """Salted hash of the normalised answer; `None` when none was found in the reply."""
+
+
+class Spend(Word):
+    """What a decision cost in all: the sum of its calls, and the wall time of its execution."""
+
+    prompt_tokens: NonNegativeInt = 0
+    completion_tokens: NonNegativeInt = 0
+    nano_usd: NonNegativeInt | None = None
+    """`None` when the price of one of the calls is unknown."""
+    seconds: NonNegative = 0.0
+    n_calls: NonNegativeInt = 0
+
+    @classmethod
+    def of(cls, calls: "tuple[Call, ...] | list[Call]", *, seconds: float = 0.0) -> "Spend":
+        """Add up calls; `seconds` is the wall time of the whole, not their sum."""
+        money = [call.nano_usd for call in calls]
+        return cls(
+            prompt_tokens=sum(call.prompt_tokens for call in calls),
+            completion_tokens=sum(call.completion_tokens for call in calls),
+            nano_usd=None if not money or None in money else sum(amount or 0 for amount in money),
+            seconds=seconds,
+            n_calls=len(calls),
+        )
+
+    def in_unit(self, unit: str) -> float:
+        """The spend in a budget's unit; NaN when it is money and a price is unknown."""
+        match unit:
+            case "tokens":
+                return float(self.prompt_tokens + self.completion_tokens)
+            case "completion_tokens":
+                return float(self.completion_tokens)
+            case "usd":
+                return float("nan") if self.nano_usd is None else usd(self.nano_usd)
+            case _:
+                return self.seconds
+
+
+class Settlement(Word):
+    """The end of a decision's execution: what was drawn, what was answered, how long it took."""
+
+    decision_id: Name
+    status: Literal["ok", "failed"] = "ok"
+    samples: tuple[Sample, ...] = ()
+    answer_key: Name | None = None
+    agreement: Score | None = None
+    """Share of the samples that gave the winning answer."""
+    spend: Spend
+    settled_at: Time = Field(default_factory=now)
+
+
+class Outcome(Word):
+    """How good the answer was, by whoever knows; it may arrive days later, and a later one corrects it."""
+
+    decision_id: Name
+    score: Score
+    source: Name = "user"
+    answer_scores: dict[str, Score] = Field(default_factory=dict)
+    """Score of each distinct answer that was drawn, by `answer_key`: one bundle then prices every smaller vote."""
+    graded_at: Time = Field(default_factory=now)
+
+
+class LoggedDecision(Word):
+    """A decision with all that is known of it, as a ledger gives it back."""
+
+    decision: Decision
+    task_text: str | None = None
+    """`None` when the ledger was told to store no text."""
+    metadata: dict[str, MetadataValue] = Field(default_factory=dict)
+    menu: Menu
+    calls: tuple[Call, ...] = ()
+    settlement: Settlement | None = None
+    outcome: Outcome | None = None
+    """The latest one."""
+
+
+class PolicyRecord(Word):
+    """A policy as the registry keeps it, promoted or not, with the evidence that speaks for or against it."""
+
+    version: Name
+    menu_hash: Name
+    """The menu it was trained for: routers of other menus do not see it."""
+    manifest: str
+    """JSON; names its arrays' hash."""
+    arrays: bytes = Field(repr=False)
+    evidence: Mapping[str, object] = Field(default_factory=dict)
+    created_at: Time = Field(default_factory=now)
+
+
+def usd(nano_usd: int) -> float:
+    """Convert the ledger's integers to money, the only place that does."""
+    return nano_usd / 1e9
+
+
+def hash_answer(answer: str, *, salt: str) -> str:
+    """Hash a normalised answer, so that equal answers can be counted where no text is kept."""
+    return hashlib.blake2b(answer.encode("utf-8", "replace"), key=salt.encode()[:64], digest_size=12).hexdigest()
