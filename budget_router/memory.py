@@ -1,0 +1,178 @@
+"""A ledger and its registry in plain dicts: what a router keeps its books in when nobody gave it a database.
+
+Both are safe to share between threads. They grow with every decision and end with the process: what must outlive it belongs in
+a database.
+"""
+
+import secrets
+import threading
+from bisect import bisect_left, insort
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from budget_router.errors import ArtifactError, InvalidInput, UnknownDecision
+from budget_router.menu import Menu
+from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement
+from budget_router.task import MetadataValue, Task
+
+
+class _Entry(NamedTuple):
+    """What is fixed once a decision stands."""
+
+    decision: Decision
+    task_text: str
+    metadata: dict[str, MetadataValue]
+    menu: Menu
+
+
+class MemoryRegistry:
+    """Policies in a dict, each menu's active one by its hash."""
+
+    def __init__(self) -> None:
+        self._policies: dict[str, PolicyRecord] = {}
+        self._active: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def save(self, policy: PolicyRecord) -> None:
+        """Keep a candidate; saving the same version again changes nothing."""
+        with self._lock:
+            self._policies.setdefault(policy.version, policy)
+
+    def promote(self, version: str) -> None:
+        """Make a saved version the active one of its menu; raises ArtifactError if it was never saved."""
+        policy = self.load(version)
+        with self._lock:
+            self._active[policy.menu_hash] = version
+
+    def active_version(self, menu_hash: str) -> str | None:
+        """Version that serves the menu now, `None` before the first promotion."""
+        return self._active.get(menu_hash)
+
+    def load(self, version: str) -> PolicyRecord:
+        """The saved policy; raises ArtifactError if there is none of that version."""
+        with self._lock:
+            if version not in self._policies:
+                raise ArtifactError(f"no policy {version!r} was saved: save it first, or take one of versions()")
+            return self._policies[version]
+
+    def versions(self, menu_hash: str) -> list[str]:
+        """All versions saved for a menu, oldest first."""
+        with self._lock:
+            saved = [policy for policy in self._policies.values() if policy.menu_hash == menu_hash]
+        return [policy.version for policy in sorted(saved, key=lambda policy: policy.created_at)]
+
+
+class MemoryLedger:
+    """Decisions, calls and outcomes in dicts by their ids.
+
+    >>> from budget_router.menu import Menu, SingleShot
+    >>> MemoryLedger().registry.active_version(Menu([SingleShot()]).hash) is None
+    True
+    """
+
+    def __init__(self) -> None:
+        self.salt = secrets.token_hex(16)
+        self.registry = MemoryRegistry()
+        self._entries: dict[str, _Entry] = {}
+        self._timeline: list[tuple[datetime, int, str]] = []
+        self._threads: dict[str, list[tuple[datetime, int, str]]] = defaultdict(list)
+        self._calls: dict[str, Call] = {}
+        self._calls_of: dict[str, list[str]] = defaultdict(list)
+        self._settlements: dict[str, Settlement] = {}
+        self._outcomes: dict[str, list[Outcome]] = defaultdict(list)
+        self._lock = threading.RLock()
+
+    def record_decision(self, decision: Decision, task: Task, menu: Menu) -> Decision:
+        """Keep a decision, and return the one that stands under its id: the first one given."""
+        if decision.menu_hash != menu.hash:
+            raise InvalidInput(
+                f"decision {decision.id!r} was made from menu {decision.menu_hash}, not from {menu.hash}: pass the menu it chose from"
+            )
+        with self._lock:
+            if decision.id not in self._entries:
+                moment = (decision.decided_at, len(self._entries), decision.id)
+                self._entries[decision.id] = _Entry(decision, task.text, dict(task.metadata), menu)
+                insort(self._timeline, moment)
+                if decision.thread_id is not None:
+                    insort(self._threads[decision.thread_id], moment)
+            return self._entries[decision.id].decision
+
+    def open_call(self, call: Call) -> None:
+        """Note that a model is about to be called; raises UnknownDecision if nothing decided it."""
+        with self._lock:
+            self._check_known(call.decision_id)
+            if call.id not in self._calls:
+                self._keep_call(call.model_copy(update={"status": "open"}))
+
+    def close_call(self, call: Call) -> None:
+        """Note what a call billed. The first closing counts; a call that was never opened is kept all the same."""
+        if call.status == "open":
+            raise InvalidInput(f"call {call.id!r} is closed with status 'open': tell whether it went 'ok' or ended in an 'error'")
+        with self._lock:
+            self._check_known(call.decision_id)
+            standing = self._calls.get(call.id)
+            if standing is None or standing.status == "open":
+                self._keep_call(call)
+
+    def record_settlement(self, settlement: Settlement) -> None:
+        """Note the end of an execution. The first one counts; raises UnknownDecision."""
+        with self._lock:
+            self._check_known(settlement.decision_id)
+            self._settlements.setdefault(settlement.decision_id, settlement)
+
+    def record_outcome(self, outcome: Outcome) -> None:
+        """Note how good an answer was; the latest one by `graded_at` counts. Raises UnknownDecision."""
+        with self._lock:
+            self._check_known(outcome.decision_id)
+            if outcome not in self._outcomes[outcome.decision_id]:
+                self._outcomes[outcome.decision_id].append(outcome)
+
+    def decision(self, decision_id: str) -> LoggedDecision:
+        """All that is known of one decision; raises UnknownDecision."""
+        with self._lock:
+            self._check_known(decision_id)
+            decision, task_text, metadata, menu = self._entries[decision_id]
+            calls = [self._calls[call_id] for call_id in self._calls_of.get(decision_id, [])]
+            outcomes = self._outcomes.get(decision_id, [])
+            return LoggedDecision(
+                decision=decision,
+                task_text=task_text,
+                metadata=metadata,
+                menu=menu,
+                calls=tuple(sorted(calls, key=lambda call: (call.started_at, call.id))),
+                settlement=self._settlements.get(decision_id),
+                outcome=max(enumerate(outcomes), key=lambda pair: (pair[1].graded_at, pair[0]))[1] if outcomes else None,
+            )
+
+    def latest(self, *, thread_id: str) -> LoggedDecision:
+        """The last decision of a thread; raises UnknownDecision."""
+        with self._lock:
+            if thread_id not in self._threads:
+                raise UnknownDecision(f"no decision of thread {thread_id!r} stands in this ledger: pass thread_id when deciding")
+            return self.decision(self._threads[thread_id][-1][-1])
+
+    def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:
+        """Decisions of `since <= decided_at < until`, oldest first, streamed."""
+        for moment in (since, until):
+            if moment is not None and moment.tzinfo is None:
+                raise InvalidInput(f"{moment.isoformat()} has no time zone: give one, such as datetime.now(UTC)")
+        with self._lock:
+            first = 0 if since is None else bisect_left(self._timeline, (since, -1, ""))
+            end = len(self._timeline) if until is None else bisect_left(self._timeline, (until, -1, ""))
+            window = [decision_id for _, _, decision_id in self._timeline[first:end]]
+        return map(self.decision, window)
+
+    def _check_known(self, decision_id: str) -> None:
+        if decision_id not in self._entries:
+            raise UnknownDecision(
+                f"no decision {decision_id!r} stands in this ledger: record it first, or look for it in another"
+            )
+
+    def _keep_call(self, call: Call) -> None:
+        standing = self._calls.get(call.id)
+        if standing is not None:
+            self._calls_of[standing.decision_id].remove(call.id)
+        self._calls[call.id] = call
+        self._calls_of[call.decision_id].append(call.id)
