@@ -1,1 +1,30 @@
 """Decide, before each reasoning step, how much test-time compute a task deserves."""
+
+from budget_router.budget import Budget
+from budget_router.errors import BudgetRouterError
+from budget_router.memory import MemoryLedger
+from budget_router.menu import ExtendedCoT, Menu, SelfConsistency, SingleShot, Strategy
+from budget_router.records import Call, Decision, Outcome, Settlement, Spend
+from budget_router.router import BudgetRouter
+from budget_router.tariffs import Tariff, Tariffs
+from budget_router.task import Task
+
+__all__ = [
+    "Budget",
+    "BudgetRouter",
+    "BudgetRouterError",
+    "Call",
+    "Decision",
+    "ExtendedCoT",
+    "MemoryLedger",
+    "Menu",
+    "Outcome",
+    "SelfConsistency",
+    "Settlement",
+    "SingleShot",
+    "Spend",
+    "Strategy",
+    "Tariff",
+    "Tariffs",
+    "Task",
+]

@@ -33,7 +33,7 @@ class Budget(Word):
             raise InvalidInput(f"budget {text!r} is not a number: write it as 800:tokens or 0.002:usd") from error
         if name not in get_args(Unit):
             raise InvalidInput(f"budget {text!r} has the unknown unit {name!r}: use one of {', '.join(get_args(Unit))}")
-        return cls(per_task=per_task, unit=name)  # type: ignore[arg-type]  # checked just above
+        return cls(per_task=per_task, unit=name)
 
     def __str__(self) -> str:
         return f"{self.per_task:g} {self.unit.replace('_', ' ')} per task"

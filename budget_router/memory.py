@@ -88,7 +88,7 @@ class MemoryLedger:
         """Keep a decision, and return the one that stands under its id: the first one given."""
         if decision.menu_hash != menu.hash:
             raise InvalidInput(
-                f"decision {decision.id!r} was made from menu {decision.menu_hash}, not from {menu.hash}: pass the menu it chose from"
+                f"decision {decision.id!r} was made from menu {decision.menu_hash}, not from {menu.hash}: pass that menu"
             )
         with self._lock:
             if decision.id not in self._entries:

@@ -93,6 +93,7 @@ class SelfConsistency(_Strategy):
 
     @property
     def n_samples(self) -> int:
+        """Answers drawn: `k`."""
         return self.k
 
 
@@ -143,7 +144,7 @@ class Menu(RootModel[tuple[Strategy, ...]]):
             raise ValueError("a menu needs at least one strategy: add SingleShot()")
         twice = {name for name in self.names if self.names.count(name) > 1}
         if twice:
-            raise ValueError(f"strategies share the name {sorted(twice)[0]!r}: give one of them name=...")
+            raise ValueError(f"strategies share the name {min(twice)!r}: give one of them name=...")
         return self
 
     def __iter__(self) -> Iterator[SingleShot | SelfConsistency | ExtendedCoT]:  # type: ignore[override]  # strategies, not pydantic's fields

@@ -199,6 +199,6 @@ def usd(nano_usd: int) -> float:
     return nano_usd / 1e9
 
 
-def hash_answer(answer: str, *, salt: str) -> str:
-    """Hash a normalised answer, so that equal answers can be counted where no text is kept."""
-    return hashlib.blake2b(answer.encode("utf-8", "replace"), key=salt.encode()[:64], digest_size=12).hexdigest()
+def hash_text(text: str, *, salt: str) -> str:
+    """Hash a text under a ledger's salt, so that equal texts can be told where none is kept."""
+    return hashlib.blake2b(text.encode("utf-8", "replace"), key=salt.encode()[:64], digest_size=12).hexdigest()

@@ -60,7 +60,9 @@ class Tariffs:
         if model in self.own:
             tariff = self.own[model]
             cached = tariff.prompt if tariff.cached is None else tariff.cached
-            total = (prompt_tokens - cached_tokens) * tariff.prompt + cached_tokens * cached + completion_tokens * tariff.completion
+            total = (
+                (prompt_tokens - cached_tokens) * tariff.prompt + cached_tokens * cached + completion_tokens * tariff.completion
+            )
             return Bill(_nano_usd(total / _MILLION), "own")
         # genai-prices holds 1.5 MB of prices: it is read when the first one is asked for
         from genai_prices import Usage, calc_price

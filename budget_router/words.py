@@ -47,4 +47,3 @@ def explain(subject: str, error: ValidationError) -> str:
         else:
             faults.append(f"{place}{fault['msg']} (found {shown})")
     return f"{subject}: " + "; ".join(faults)
-

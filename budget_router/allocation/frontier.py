@@ -1,0 +1,103 @@
+"""The accuracy-budget frontier: the best accuracy for every budget at once, from one sort."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from budget_router.allocation.table import FloatArray, check_table
+from budget_router.allocation.upgrades import upgrades
+from budget_router.errors import InfeasibleBudget
+
+
+class FrontierPoint(NamedTuple):
+    """One point of the frontier."""
+
+    spend: float
+    accuracy: float
+    shadow_price: float
+
+
+class Price(NamedTuple):
+    """A shadow price, and how to break the ties that stand exactly at it.
+
+    A task whose two best strategies tie at `lam` takes the dearer one with probability `tie_share`: so one price meets any
+    budget, even where many tasks look alike.
+    """
+
+    lam: float
+    tie_share: float
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """The concave curve of best mean accuracy against mean spend, by its corners.
+
+    Between two corners the best allocation is mixed; the segment's slope is the shadow price there.
+    """
+
+    spend: FloatArray
+    """(n_corners,) mean cost per task, rising."""
+    accuracy: FloatArray
+    """(n_corners,) best mean accuracy at that spend, rising."""
+    shadow_price: FloatArray
+    """(n_corners - 1,) slope of each segment, falling, > 0."""
+
+    def at(self, budget: float) -> FrontierPoint:
+        """The best point within `budget`; raises InfeasibleBudget below the cheapest assignment."""
+        if not budget >= self.spend[0]:
+            raise InfeasibleBudget(
+                f"budget of {budget:g} per task is below the cheapest assignment, {self.spend[0]:g} per task: raise the budget"
+            )
+        spend = min(float(budget), float(self.spend[-1]))
+        return FrontierPoint(spend, float(np.interp(spend, self.spend, self.accuracy)), self.price(budget).lam)
+
+    def budget_for(self, accuracy: float) -> float:
+        """The least spend that buys `accuracy`; raises InfeasibleBudget above the best that the strategies can do."""
+        if accuracy > self.accuracy[-1]:
+            raise InfeasibleBudget(
+                f"accuracy of {accuracy:g} is above the best within reach, {self.accuracy[-1]:g}: add a stronger strategy"
+            )
+        return float(np.interp(accuracy, self.accuracy, self.spend))
+
+    def price(self, budget: float) -> Price:
+        """The price that spends `budget`: λ = 0 above the dearest corner, the first slope below the cheapest one."""
+        if budget >= self.spend[-1]:
+            return Price(0.0, 1.0)
+        segment = max(int(np.searchsorted(self.spend, budget, side="right")) - 1, 0)
+        width = self.spend[segment + 1] - self.spend[segment]
+        return Price(float(self.shadow_price[segment]), float(np.clip((budget - self.spend[segment]) / width, 0, 1)))
+
+
+def frontier(accuracy: ArrayLike, cost: ArrayLike) -> Frontier:
+    """Trace the best mean accuracy for every budget.
+
+    Args:
+        accuracy: (n_tasks, n_strategies), expected score in [0, 1].
+        cost: (n_tasks, n_strategies) or (n_strategies,), expected cost in the budget's unit, ≥ 0.
+
+    Raises:
+        InvalidTable: a value is NaN, infinite or out of range, or shapes do not match.
+    """
+    return trace(*check_table(accuracy, cost))
+
+
+def trace(value: FloatArray, cost: FloatArray) -> Frontier:
+    """The frontier of any value, checked already: scores of a policy need not lie in [0, 1].
+
+    Args:
+        value: (n_tasks, n_strategies), finite.
+        cost: (n_tasks, n_strategies), finite, ≥ 0.
+    """
+    steps = upgrades(value, cost)
+    n_tasks = len(value)
+    rows = np.arange(n_tasks)
+    is_last = np.append(np.diff(steps.slope) != 0, True)[: len(steps.slope)]  # upgrades of one slope are one segment
+    running_cost = np.concatenate([[0.0], np.cumsum(steps.cost)[is_last]])
+    running_value = np.concatenate([[0.0], np.cumsum(steps.accuracy)[is_last]])
+    return Frontier(
+        (cost[rows, steps.start].sum() + running_cost) / n_tasks,
+        (value[rows, steps.start].sum() + running_value) / n_tasks,
+        steps.slope[is_last],
+    )

@@ -1,0 +1,7 @@
+"""Features of a task that are known before any answer; versioned, and the same for one task as for many."""
+
+from budget_router.features.featuriser import Featuriser
+from budget_router.features.projection import TextProjection
+from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
+
+__all__ = ["STRUCTURE_NAMES", "STRUCTURE_VERSION", "Featuriser", "TextProjection", "structural_features"]

@@ -1,0 +1,197 @@
+"""A learned policy as a file: plain arrays and a JSON manifest. Nothing in it is executed when it is loaded.
+
+The manifest names the arrays' hash, the menu and the unit; an artifact that is corrupt, too large, of another menu or of another
+version of the features is refused.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+
+from budget_router.allocation import FloatArray, Frontier
+from budget_router.budget import Unit
+from budget_router.errors import ArtifactError
+from budget_router.features import Featuriser
+from budget_router.menu import Menu
+from budget_router.policies.imitator import OracleImitator
+from budget_router.policies.learned import LearnedPolicy
+from budget_router.policies.pricing import PriceCurve
+from budget_router.policies.regression import AccuracyModel, CostModel
+from budget_router.policies.value import ValuePolicy
+from budget_router.records import PolicyRecord
+from budget_router.task import Task
+from budget_router.words import explain
+
+FORMAT = 1
+MAX_BYTES = 64 * 2**20
+"""Largest accepted size of the arrays, packed or unpacked: a hundred times what a policy of ours needs."""
+
+_KINDS: dict[str, type[LearnedPolicy]] = {one.kind: one for one in (ValuePolicy, OracleImitator)}
+_Arrays = dict[str, NDArray[Any]]  # Any: floats and column numbers side by side
+
+
+class _Manifest(BaseModel):
+    format: Literal[1]
+    kind: Literal["value", "imitator"]
+    unit: Unit
+    menu: Menu
+    features_version: str
+    sha256: str
+
+
+def record_of(policy: LearnedPolicy, *, evidence: Mapping[str, object]) -> PolicyRecord:
+    """Pack a learned policy; its version is named after its content. Sets `policy.version`."""
+    packed = io.BytesIO()
+    np.savez_compressed(packed, allow_pickle=False, **_arrays(policy))
+    arrays = packed.getvalue()
+    manifest = _Manifest(
+        format=FORMAT,
+        kind=policy.kind,
+        unit=policy.unit,
+        menu=policy.menu,
+        features_version=policy.featuriser_.version,
+        sha256=hashlib.sha256(arrays).hexdigest(),
+    ).model_dump_json(exclude_none=True)
+    policy.version = _version(manifest)
+    return PolicyRecord(version=policy.version, menu_hash=policy.menu.hash, manifest=manifest, arrays=arrays, evidence=evidence)
+
+
+def policy_from(record: PolicyRecord, menu: Menu, *, unit: Unit) -> LearnedPolicy:
+    """Unpack a policy for a menu; raises ArtifactError for one that must not be served."""
+    manifest = _checked_manifest(record.manifest)
+    if hashlib.sha256(record.arrays).hexdigest() != manifest.sha256 or record.version != _version(record.manifest):
+        raise ArtifactError(f"policy {record.version!r} is corrupt: its content does not match its hash; train it again")
+    if manifest.menu.hash != menu.hash:
+        raise ArtifactError(
+            f"policy {record.version!r} was trained for another menu, {', '.join(manifest.menu.names)}: train it again"
+        )
+    if manifest.unit != unit:
+        raise ArtifactError(f"policy {record.version!r} counts {manifest.unit}, the budget {unit}: train one for this budget")
+    arrays = _unpacked(record)
+    try:
+        policy = _restored(_KINDS[manifest.kind], arrays)
+    except (KeyError, IndexError, TypeError) as error:
+        raise ArtifactError(f"policy {record.version!r} lacks an array: {error}; train it again") from error
+    if policy.featuriser_.version != manifest.features_version:
+        raise ArtifactError(
+            f"policy {record.version!r} reads features {manifest.features_version}: train it again with this version"
+        )
+    policy.menu, policy.unit, policy.version = menu, unit, record.version
+    _try_out(policy)
+    return policy
+
+
+def save_policy(policy: LearnedPolicy, folder: str | Path) -> str:
+    """Write a policy to a folder, `manifest.json` and `arrays.npz`; returns its version."""
+    record = record_of(policy, evidence={})
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "arrays.npz").write_bytes(record.arrays)
+    (place / "manifest.json").write_text(record.manifest)
+    return record.version
+
+
+def load_policy(folder: str | Path) -> LearnedPolicy:
+    """Read a policy from a folder; raises ArtifactError if it is not one."""
+    place = Path(folder)
+    try:
+        if (place / "arrays.npz").stat().st_size > MAX_BYTES:
+            raise ArtifactError(f"{place}: arrays are larger than {MAX_BYTES:,} bytes: this is no policy of ours")
+        arrays, text = (place / "arrays.npz").read_bytes(), (place / "manifest.json").read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{place} holds no policy that can be read: {error}") from error
+    manifest = _checked_manifest(text)
+    record = PolicyRecord(version=_version(text), menu_hash=manifest.menu.hash, manifest=text, arrays=arrays)
+    return policy_from(record, manifest.menu, unit=manifest.unit)
+
+
+def _try_out(policy: LearnedPolicy) -> None:
+    try:
+        prediction = policy.predict([Task("What is 1 + 1?")])
+        choice = policy.choose(prediction, float(policy.curve_.frontier.spend[0]))
+        fits = choice.probabilities.shape == (1, len(policy.menu)) and np.isfinite(prediction.score).all()
+    except (ValueError, IndexError) as error:
+        raise ArtifactError(f"policy {policy.version!r} cannot decide: {error}; train it again") from error
+    if not fits:
+        raise ArtifactError(f"policy {policy.version!r} does not fit its menu of {len(policy.menu)} strategies: train it again")
+
+
+def _version(manifest: str) -> str:
+    return hashlib.sha256(manifest.encode()).hexdigest()[:12]
+
+
+def _checked_manifest(text: str) -> _Manifest:
+    try:
+        found = json.loads(text).get("format")
+        if found != FORMAT:
+            raise ArtifactError(
+                f"policy is of format {found!r}, this version reads {FORMAT}: train it again, or update this package"
+            )
+        return _Manifest.model_validate_json(text)
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise ArtifactError(f"policy has no readable manifest: {error}; train it again") from error
+    except ValidationError as error:
+        raise ArtifactError(explain("policy manifest", error)) from error
+
+
+def _unpacked(record: PolicyRecord) -> _Arrays:
+    try:
+        with zipfile.ZipFile(io.BytesIO(record.arrays)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_BYTES:
+            raise ArtifactError(
+                f"policy {record.version!r} unpacks to {size:,} bytes, over {MAX_BYTES:,}: this is no policy of ours"
+            )
+        with np.load(io.BytesIO(record.arrays), allow_pickle=False) as packed:
+            arrays = {name: packed[name] for name in packed.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ArtifactError(f"policy {record.version!r} cannot be unpacked: {error}; train it again") from error
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fi" or not np.isfinite(array).all():
+            raise ArtifactError(
+                f"policy {record.version!r} holds an array {name!r} that is not of finite numbers: train it again"
+            )
+    return arrays
+
+
+def _arrays(policy: LearnedPolicy) -> _Arrays:
+    arrays: _Arrays = {f"features.{name}": array for name, array in policy.featuriser_.arrays().items()}
+    frontier, mean_cost = policy.curve_
+    arrays |= {"curve.spend": frontier.spend, "curve.score": frontier.accuracy, "curve.price": frontier.shadow_price}
+    arrays |= {"curve.mean_cost": mean_cost, "accuracy.weights": policy.accuracy_.weights_}
+    arrays |= {f"cost.{name}": getattr(policy.cost_, f"{name}_") for name in ("weights", "bounds", "scale")}
+    if isinstance(policy, OracleImitator):
+        arrays |= {"imitator.weights": policy.weights_, "imitator.scale": np.array([policy.tau_, policy.lam_])}
+    return arrays
+
+
+def _restored(kind: type[LearnedPolicy], arrays: _Arrays) -> LearnedPolicy:
+    policy = kind()
+    prefix = "features."
+    policy.featuriser_ = Featuriser.from_arrays(
+        {key[len(prefix) :]: one for key, one in arrays.items() if key.startswith(prefix)}
+    )
+    curve = Frontier(arrays["curve.spend"], arrays["curve.score"], arrays["curve.price"])
+    policy.curve_ = PriceCurve(curve, arrays["curve.mean_cost"])
+    policy.accuracy_, policy.cost_ = AccuracyModel(), CostModel()
+    policy.accuracy_.weights_ = _matrix(arrays["accuracy.weights"])
+    for name in ("weights", "bounds", "scale"):
+        setattr(policy.cost_, f"{name}_", arrays[f"cost.{name}"])
+    if isinstance(policy, OracleImitator):
+        policy.weights_ = _matrix(arrays["imitator.weights"])
+        policy.tau_, policy.lam_ = map(float, arrays["imitator.scale"])
+    return policy
+
+
+def _matrix(array: NDArray[Any]) -> FloatArray:  # Any: as it came from the file
+    if array.ndim != 2:
+        raise IndexError(f"a matrix has shape {array.shape}")
+    return array.astype(np.float64)

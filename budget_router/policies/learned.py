@@ -1,0 +1,105 @@
+"""Learned policies: the price is applied last, so that one of them serves every budget."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import numpy as np
+
+from budget_router.allocation import FloatArray, IntArray
+from budget_router.budget import Unit
+from budget_router.errors import NotEnoughEvidence
+from budget_router.features import Featuriser
+from budget_router.menu import Menu
+from budget_router.outcomes import OutcomeTable
+from budget_router.policies.contract import Choice, Prediction
+from budget_router.policies.pricing import PriceCurve
+from budget_router.policies.regression import AccuracyModel, CostModel
+from budget_router.task import Task
+
+MIN_TASKS = 5
+"""Tasks on which every strategy must have been graded before anything is learned of it."""
+N_FOLDS = 5
+
+
+class LearnedPolicy(ABC):
+    """What both learners share: features, costs, held-out pricing; a child says how strategies are scored.
+
+    Args:
+        n_components: width of the text projection.
+        budget: mean cost per task at which an oracle is imitated; policies that value strategies do without.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, *, n_components: int = 24, budget: float | None = None) -> None:
+        self.n_components = n_components
+        self.budget = budget
+        self.version = "unsaved"
+
+    menu: Menu
+    unit: Unit
+
+    @abstractmethod
+    def _fit_score(self, features: FloatArray, table: OutcomeTable) -> None:
+        """Learn the scores from a table with one row per task; costs are learned already."""
+
+    @abstractmethod
+    def _score(self, features: FloatArray, cost: FloatArray, accuracy: FloatArray) -> FloatArray:
+        """(n_tasks, n_strategies), what the price is weighed against."""
+
+    def fit(self, table: OutcomeTable, *, rng: np.random.Generator) -> Self:
+        """Learn from an outcome table, then price on held-out predictions: each task's by a policy that did not see it.
+
+        Raises NotEnoughEvidence when a strategy was graded on fewer than `MIN_TASKS` tasks.
+        """
+        table = table.by_task()
+        check_evidence(table)
+        self.menu, self.unit = table.menu, table.unit
+        self.featuriser_ = Featuriser(self.n_components).fit(table.structure, table.texts)
+        features = self.featuriser_.transform_known(table.structure, table.texts)
+        self.held_out_ = self._held_out(features, table, rng)
+        self.curve_ = PriceCurve.of(self.held_out_)
+        self.table_ = table
+        return self._fit_models(features, table)
+
+    def predict(self, tasks: Sequence[Task]) -> Prediction:
+        """Score, cost and accuracy of every strategy on each task."""
+        return self._predict(self.featuriser_.transform([task.text for task in tasks]))
+
+    def choose(self, prediction: Prediction, budget: float, *, floor: float = 0.0) -> Choice:
+        """Price the strategies so that the mean spend meets `budget`, none below `floor`."""
+        return self.curve_.choose(prediction, budget, floor=floor)
+
+    def _fit_models(self, features: FloatArray, table: OutcomeTable) -> Self:
+        self.accuracy_ = AccuracyModel().fit(features, table)
+        self.cost_ = CostModel().fit(features, table)
+        self._fit_score(features, table)
+        return self
+
+    def _predict(self, features: FloatArray) -> Prediction:
+        accuracy, cost = self.accuracy_.predict(features), self.cost_.predict(features)
+        return Prediction(cost, self._score(features, cost, accuracy), accuracy)
+
+    def _held_out(self, features: FloatArray, table: OutcomeTable, rng: np.random.Generator) -> Prediction:
+        fold = rng.permutation(np.arange(len(features)) % N_FOLDS)
+        parts: list[tuple[IntArray, Prediction]] = []
+        for one in range(N_FOLDS):
+            outside = np.flatnonzero(fold != one)
+            inside = np.flatnonzero(fold == one)
+            twin = type(self)(n_components=self.n_components, budget=self.budget)
+            parts.append((inside, twin._fit_models(features[outside], table.rows(outside))._predict(features[inside])))
+        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+        cost, score, accuracy = (np.concatenate(cells)[order] for cells in zip(*(part for _, part in parts), strict=True))
+        return Prediction(cost, score, accuracy)
+
+
+def check_evidence(table: OutcomeTable) -> None:
+    """Raise NotEnoughEvidence if a strategy was graded on fewer than `MIN_TASKS` tasks of a table with one row per task."""
+    graded = table.is_observed.sum(axis=0)
+    for name, n_graded in zip(table.menu.names, graded, strict=True):
+        if n_graded < MIN_TASKS:
+            raise NotEnoughEvidence(
+                f"strategy {name!r} was graded on {n_graded} tasks, {MIN_TASKS} are needed: grade more, raise exploration, "
+                "or take it off the menu"
+            )

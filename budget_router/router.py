@@ -1,0 +1,325 @@
+"""The router: decide before a reasoning step, settle after it, grade when the truth is known.
+
+`decide` is pure but for a random draw and one ledger write. The way of the data is
+`Task → policy → price → Decision → ledger`, and back `Spend → pacer`, `Outcome → ledger`.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from budget_router.budget import Budget
+from budget_router.costs import expected_cost, typical_completion
+from budget_router.errors import ArtifactError, InfeasibleBudget, InvalidInput, LedgerUnavailable, UnknownTariff
+from budget_router.features.structure import STRUCTURE_VERSION, structural_features
+from budget_router.ledger import Ledger
+from budget_router.memory import MemoryLedger
+from budget_router.menu import Menu
+from budget_router.pacing import DEFAULT_HORIZON, Pacer
+from budget_router.policies.artifact import policy_from
+from budget_router.policies.cold_start import ColdStart
+from budget_router.policies.contract import Policy
+from budget_router.records import Call, Decision, Outcome, Sample, Settlement, Spend, hash_text, new_id
+from budget_router.strategies import Result
+from budget_router.tariffs import Tariffs
+from budget_router.task import Task
+
+_log = logging.getLogger("budget_router")
+
+DEFAULT_EXPLORATION = 0.005
+"""Least probability of every strategy: what makes tomorrow's evaluation possible costs about its share of the dearest one."""
+DEFAULT_RELOAD_SECONDS = 2.0
+"""How often a serving router asks the registry whether another policy was promoted."""
+
+
+class BudgetRouter:
+    """Chooses a strategy per task so that the most accuracy is bought within an average budget.
+
+    >>> from budget_router import Budget, BudgetRouter, Menu, SelfConsistency, SingleShot, Task
+    >>> router = BudgetRouter(Menu([SingleShot(), SelfConsistency(k=5)]), Budget(per_task=800), seed=7)
+    >>> decision = router.decide(Task("What is 27 + 41?"))
+    >>> decision.strategy.name in decision.propensities
+    True
+
+    Args:
+        menu: strategies to choose from.
+        budget: the average that tasks without a group of their own draw on.
+        budgets: averages of named groups.
+        ledger: where decisions and spend are kept; in memory when not given.
+        policy: serve this one, and never another; when not given, the one that the ledger's registry has promoted for this menu,
+            `ColdStart` until there is one.
+        tariffs: prices of models; asked before anything is paid when a budget is in USD.
+        model: name of the model that strategies without one of their own run on; needed for budgets in USD.
+        exploration: least probability of every strategy.
+        horizon: decisions over which a deviation from the average is worked off.
+        reload_seconds: how often the registry is asked for a newer policy.
+        seed: of the random draws.
+    """
+
+    def __init__(
+        self,
+        menu: Menu,
+        budget: Budget | None = None,
+        *,
+        budgets: Sequence[Budget] = (),
+        ledger: Ledger | None = None,
+        policy: Policy | None = None,
+        tariffs: Tariffs | None = None,
+        model: str | None = None,
+        exploration: float = DEFAULT_EXPLORATION,
+        horizon: int = DEFAULT_HORIZON,
+        reload_seconds: float = DEFAULT_RELOAD_SECONDS,
+        seed: int | None = None,
+    ) -> None:
+        self.menu = menu
+        self.budgets = _by_group([*([budget] if budget else []), *budgets])
+        if not 0 <= exploration <= 1 / len(menu):
+            raise InvalidInput(
+                f"exploration is {exploration:g}: a floor for {len(menu)} strategies lies in [0, {1 / len(menu):g}]"
+            )
+        if horizon < 1:
+            raise InvalidInput(f"horizon is {horizon}: give at least one decision")
+        self.ledger: Ledger = ledger or MemoryLedger()
+        self.tariffs = tariffs or Tariffs()
+        self.model = model
+        self.exploration = exploration
+        self._unit = next(iter(self.budgets.values())).unit
+        self._check_feasible()
+        self._pacers = {group: Pacer(one, horizon=horizon) for group, one in self.budgets.items()}
+        self._cold_start = ColdStart(menu, unit=self._unit, tariffs=self.tariffs, model=model)
+        self._policy: Policy = policy or self._cold_start
+        self._is_pinned = policy is not None
+        self._reload_seconds = reload_seconds
+        self._asked_at = -float("inf")
+        self._rng = np.random.default_rng(seed)
+        self._lock = threading.Lock()
+        self._reloading = threading.Lock()
+        self.reload()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that serves now."""
+        return self._policy
+
+    def decide(
+        self,
+        task: Task,
+        *,
+        strategy: str | None = None,
+        decision_id: str | None = None,
+        run_id: str | None = None,
+        thread_id: str | None = None,
+    ) -> Decision:
+        """Choose a strategy for the task and record why.
+
+        Args:
+            task: what is to be reasoned about; its `group` names the budget.
+            strategy: name of the strategy to take whatever the policy says; the decision is marked as forced.
+            decision_id: a decision that already stands under this id is returned as it stands, so a retry decides once.
+            run_id: kept with the decision.
+            thread_id: kept with the decision; `grade` finds the latest decision of a thread.
+        """
+        self._look_for_promotion()
+        pacer = self._pacer(task.group)
+        policy = self._policy
+        prediction = policy.predict([task])
+        choice = policy.choose(prediction, pacer.target(), floor=self.exploration)
+        probabilities, lam = choice.probabilities[0], choice.lam
+        if strategy is not None:
+            action = self.menu.action(strategy)
+            probabilities = np.eye(len(self.menu))[action]
+        else:
+            with self._lock:
+                draw = self._rng.random()
+            action = min(int(np.searchsorted(np.cumsum(probabilities), draw, side="right")), len(self.menu) - 1)
+        decision = Decision(
+            id=decision_id or new_id(),
+            task_id=task.id or hash_text(task.text, salt=self.ledger.salt),
+            group=task.group,
+            strategy=self.menu.root[action],
+            propensities=dict(zip(self.menu.names, probabilities.tolist(), strict=True)),
+            shadow_price=lam,
+            expected_cost=float(prediction.cost[0, action]),
+            expected_accuracy=None if prediction.accuracy is None else float(prediction.accuracy[0, action]),
+            budget=pacer.budget,
+            policy_version=policy.version,
+            menu_hash=self.menu.hash,
+            features=structural_features(task.text),
+            features_version=STRUCTURE_VERSION,
+            run_id=run_id,
+            thread_id=thread_id,
+            reason="policy" if strategy is None else "forced",
+        )
+        standing = self.ledger.record_decision(decision, task, self.menu)
+        pacer.decided(standing.id, standing.expected_cost)
+        return standing
+
+    def open_call(self, call: Call) -> None:
+        """Record that a model is about to be called for a decision."""
+        self.ledger.open_call(call)
+
+    def close_call(self, call: Call) -> Call:
+        """Price what a call billed and record it; a model on no price list keeps an unknown price, not a price of zero."""
+        if call.nano_usd is None:
+            call = self._priced(call)
+        self.ledger.close_call(call)
+        return call
+
+    def settle(
+        self,
+        decision: Decision,
+        spend: Spend,
+        *,
+        result: Result | None = None,
+        status: Literal["ok", "failed"] = "ok",
+    ) -> Settlement:
+        """Record the end of an execution, and let the price follow what was spent.
+
+        Args:
+            decision: the one that was executed.
+            spend: all that it billed, failed calls included.
+            result: what was drawn and answered, for the vote's record.
+            status: `failed` when no answer came of it.
+        """
+        salt = self.ledger.salt
+        settlement = Settlement(
+            decision_id=decision.id,
+            status=status,
+            samples=tuple(
+                Sample(index=draw.index, call_id=draw.call_id, answer_key=draw.answer and hash_text(draw.answer, salt=salt))
+                for draw in (result.draws if result else ())
+            ),
+            answer_key=result and result.answer and hash_text(result.answer, salt=salt),
+            agreement=result and result.agreement,
+            spend=spend,
+        )
+        self.ledger.record_settlement(settlement)
+        cost = spend.in_unit(decision.budget.unit)
+        self._pacer(decision.group).settled(decision.id, decision.expected_cost if np.isnan(cost) else cost)
+        self._cold_start.settled(decision.strategy, spend)
+        return settlement
+
+    def grade(
+        self,
+        decision_id: str | None = None,
+        *,
+        score: float,
+        thread_id: str | None = None,
+        answer_scores: Mapping[str, float] | None = None,
+        source: str = "user",
+    ) -> Outcome:
+        """Record how good an answer was, whenever that is known; a later grade corrects an earlier one.
+
+        Args:
+            decision_id: of the graded decision.
+            score: quality in [0, 1].
+            thread_id: grade the latest decision of this thread instead.
+            answer_scores: quality of each distinct answer that was drawn, by the normalised answer; with it one vote of k samples
+                tells what every smaller vote would have scored.
+            source: who says so.
+
+        Raises:
+            UnknownDecision: no such decision stands in the ledger.
+        """
+        if (decision_id is None) == (thread_id is None):
+            raise InvalidInput("grade needs a decision_id or a thread_id, and only one of them")
+        if decision_id is None:
+            decision_id = self.ledger.latest(thread_id=str(thread_id)).decision.id
+        salt = self.ledger.salt
+        outcome = Outcome(
+            decision_id=decision_id,
+            score=score,
+            source=source,
+            answer_scores={hash_text(answer, salt=salt): value for answer, value in (answer_scores or {}).items()},
+        )
+        self.ledger.record_outcome(outcome)
+        return outcome
+
+    def reload(self) -> bool:
+        """Serve the policy that the registry has promoted, if it is another one; tell whether it changed.
+
+        A policy that cannot be read, or a registry that does not answer, leaves the present one serving, and is logged.
+        """
+        if self._is_pinned:
+            return False
+        registry = self.ledger.registry
+        self._asked_at = time.monotonic()
+        try:
+            version = registry.active_version(self.menu.hash)
+            if version is None or version == self._policy.version:
+                return False
+            self._policy = policy_from(registry.load(version), self.menu, unit=self._unit)
+        except (ArtifactError, LedgerUnavailable) as error:
+            _log.warning("policy %s goes on serving: %s", self._policy.version, error)
+            return False
+        return True
+
+    def _look_for_promotion(self) -> None:
+        is_due = time.monotonic() - self._asked_at >= self._reload_seconds
+        if is_due and self._reloading.acquire(blocking=False):
+            try:
+                self.reload()
+            finally:
+                self._reloading.release()
+
+    def _pacer(self, group: str | None) -> Pacer:
+        if group in self._pacers:
+            return self._pacers[group]
+        if None in self._pacers:
+            return self._pacers[None]
+        named = ", ".join(repr(name) for name in self._pacers)
+        raise InvalidInput(
+            f"no budget for group {group!r}: there are {named}; add one, or a budget without a group for all others"
+        )
+
+    def _priced(self, call: Call) -> Call:
+        if call.source == "cache":
+            return call.model_copy(update={"nano_usd": 0, "tariff": "cache"})
+        try:
+            bill = self.tariffs.bill(
+                call.model,
+                prompt_tokens=call.prompt_tokens,
+                completion_tokens=call.completion_tokens,
+                cached_tokens=call.cached_tokens,
+                at=call.started_at,
+            )
+        except UnknownTariff:
+            return call
+        return call.model_copy(update={"nano_usd": bill.nano_usd, "tariff": bill.tariff})
+
+    def _check_feasible(self) -> None:
+        costs = [
+            expected_cost(
+                strategy,
+                prompt_tokens=0,
+                completion_tokens=typical_completion(strategy),
+                unit=self._unit,
+                tariffs=self.tariffs,
+                model=self.model,
+            )
+            for strategy in self.menu
+        ]
+        cheapest = min(costs)
+        for budget in self.budgets.values():
+            if budget.per_task < cheapest:
+                raise InfeasibleBudget(
+                    f"budget of {budget} is below the cheapest strategy, {self.menu.names[costs.index(cheapest)]!r} at "
+                    f"{cheapest:g} {budget.unit}: raise the budget, add a cheaper strategy, or tell its true length by "
+                    "typical_completion_tokens"
+                )
+
+
+def _by_group(budgets: Sequence[Budget]) -> dict[str | None, Budget]:
+    by_group: dict[str | None, Budget] = {}
+    for budget in budgets:
+        if budget.group in by_group:
+            raise InvalidInput(f"two budgets for group {budget.group!r}: give each group one")
+        by_group[budget.group] = budget
+    units = {budget.unit for budget in budgets}
+    if len(units) != 1:
+        raise InvalidInput(f"budgets in {', '.join(sorted(units)) or 'no unit'}: a router needs at least one, all in one unit")
+    return by_group
