@@ -1,0 +1,180 @@
+"""Records as rows, and rows as the records they were: the one place that knows both shapes."""
+
+import hashlib
+from datetime import UTC
+from functools import lru_cache
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic_core import PydanticSerializationError
+from sqlalchemy import RowMapping
+
+from budget_router.budget import Budget
+from budget_router.errors import InvalidInput
+from budget_router.menu import ExtendedCoT, Menu, SelfConsistency, SingleShot, Strategy
+from budget_router.records import Call, Decision, Outcome, PolicyRecord, Sample, Settlement, Spend
+from budget_router.task import MetadataValue, Task
+
+Row = dict[str, Any]
+"""Values by column; each column has its own type."""
+
+_EXACT = ConfigDict(ser_json_inf_nan="constants")  # a feature or a fact may be infinite, and is read back as it was
+_STRATEGY: TypeAdapter[SingleShot | SelfConsistency | ExtendedCoT] = TypeAdapter(Strategy)
+_PROBABILITIES = TypeAdapter(dict[str, float])
+_FEATURES = TypeAdapter(tuple[float, ...], config=_EXACT)
+_METADATA = TypeAdapter(dict[str, MetadataValue], config=_EXACT)
+_EVIDENCE = TypeAdapter(dict[str, object], config=_EXACT)
+
+_MANY_STRATEGIES = 1024
+_MANY_MENUS = 64
+
+
+def decision_row(decision: Decision, task: Task, *, with_text: bool) -> Row:
+    """A decision, and of its task what may be kept."""
+    return {
+        "id": decision.id,
+        "task_id": decision.task_id,
+        "task_text": task.text if with_text else None,
+        "metadata": _json(_METADATA, task.metadata),
+        "group": decision.group,
+        "strategy": decision.strategy.name,
+        "strategy_settings": decision.strategy.model_dump_json(),
+        "propensities": _json(_PROBABILITIES, decision.propensities),
+        "propensity": decision.propensity,
+        "shadow_price": decision.shadow_price,
+        "expected_cost": decision.expected_cost,
+        "expected_accuracy": decision.expected_accuracy,
+        "budget": decision.budget.model_dump_json(),
+        "policy_version": decision.policy_version,
+        "menu_hash": decision.menu_hash,
+        "features": _json(_FEATURES, decision.features),
+        "features_version": decision.features_version,
+        "run_id": decision.run_id,
+        "thread_id": decision.thread_id,
+        "decided_at": decision.decided_at,
+        "reason": decision.reason,
+    }
+
+
+def decision_of(row: RowMapping) -> Decision:
+    """The decision that `decision_row` wrote."""
+    return Decision(
+        id=row["id"],
+        task_id=row["task_id"],
+        group=row["group"],
+        strategy=_strategy_of(row["strategy_settings"]),
+        propensities=_PROBABILITIES.validate_json(row["propensities"]),
+        shadow_price=row["shadow_price"],
+        expected_cost=row["expected_cost"],
+        expected_accuracy=row["expected_accuracy"],
+        budget=_budget_of(row["budget"]),
+        policy_version=row["policy_version"],
+        menu_hash=row["menu_hash"],
+        features=_FEATURES.validate_json(row["features"]),
+        features_version=row["features_version"],
+        run_id=row["run_id"],
+        thread_id=row["thread_id"],
+        decided_at=row["decided_at"],
+        reason=row["reason"],
+    )
+
+
+def metadata_of(row: RowMapping) -> dict[str, MetadataValue]:
+    """The task's metadata that `decision_row` wrote."""
+    return _METADATA.validate_json(row["metadata"])
+
+
+def menu_row(menu: Menu) -> Row:
+    """A menu under its hash."""
+    return {"hash": menu.hash, "strategies": menu.model_dump_json()}
+
+
+@lru_cache(_MANY_MENUS)
+def menu_of(strategies: str) -> Menu:
+    """The menu that `menu_row` wrote."""
+    return Menu.model_validate_json(strategies)
+
+
+def call_row(call: Call) -> Row:
+    """A call, opened or closed."""
+    return call.model_dump()
+
+
+def call_of(row: RowMapping) -> Call:
+    """The call that `call_row` wrote; one that was never closed is open."""
+    return Call(**{"status": "open", **row})
+
+
+def settlement_row(settlement: Settlement) -> Row:
+    """A settlement without its samples."""
+    spend = settlement.spend.model_dump()
+    return {**spend, **settlement.model_dump(exclude={"spend", "samples"})}
+
+
+def sample_rows(settlement: Settlement) -> list[Row]:
+    """The samples of a settlement, in their places."""
+    return [
+        {"decision_id": settlement.decision_id, "place": place, **sample.model_dump()}
+        for place, sample in enumerate(settlement.samples)
+    ]
+
+
+def settlement_of(row: RowMapping, samples: tuple[Sample, ...]) -> Settlement:
+    """The settlement that `settlement_row` and `sample_rows` wrote."""
+    spend = Spend(**{name: row[name] for name in Spend.model_fields})
+    facts = {name: row[name] for name in ("decision_id", "status", "answer_key", "agreement", "settled_at")}
+    return Settlement(**facts, samples=samples, spend=spend)
+
+
+def outcome_row(outcome: Outcome) -> Row:
+    """An outcome under a digest of all it says, so that the same one given twice is one row."""
+    scores = _json(_PROBABILITIES, dict(sorted(outcome.answer_scores.items())))
+    graded_at = outcome.graded_at.astimezone(UTC)
+    said = "\0".join([outcome.decision_id, outcome.score.hex(), outcome.source, graded_at.isoformat(), scores])
+    return {
+        "digest": hashlib.sha256(said.encode()).hexdigest(),
+        "decision_id": outcome.decision_id,
+        "score": outcome.score,
+        "source": outcome.source,
+        "answer_scores": scores,
+        "graded_at": graded_at,
+    }
+
+
+def outcome_of(row: RowMapping) -> Outcome:
+    """The outcome that `outcome_row` wrote."""
+    scores = _PROBABILITIES.validate_json(row["answer_scores"])
+    return Outcome(
+        decision_id=row["decision_id"],
+        score=row["score"],
+        source=row["source"],
+        answer_scores=scores,
+        graded_at=row["graded_at"],
+    )
+
+
+def policy_row(policy: PolicyRecord) -> Row:
+    """A policy with its evidence."""
+    return {**policy.model_dump(exclude={"evidence"}), "evidence": _json(_EVIDENCE, dict(policy.evidence))}
+
+
+def policy_of(row: RowMapping) -> PolicyRecord:
+    """The policy that `policy_row` wrote."""
+    return PolicyRecord(**{**row, "evidence": _EVIDENCE.validate_json(row["evidence"])})
+
+
+def _json(adapter: TypeAdapter[Any], value: object) -> str:
+    try:
+        return adapter.dump_json(value).decode()
+    except PydanticSerializationError as error:
+        raise InvalidInput(f"a record cannot be written as JSON ({error}): give numbers, text, lists and dicts") from error
+
+
+@lru_cache(_MANY_STRATEGIES)
+def _strategy_of(settings: str) -> SingleShot | SelfConsistency | ExtendedCoT:
+    return _STRATEGY.validate_json(settings)
+
+
+@lru_cache(_MANY_STRATEGIES)
+def _budget_of(text: str) -> Budget:
+    return Budget.from_json(text)

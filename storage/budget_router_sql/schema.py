@@ -1,0 +1,212 @@
+"""The tables of the ledger. Rows are added, never changed: what corrects a row is another row, what closes one stands beside it.
+
+Times are UTC, money is integer nano-USD, and whatever has an inner shape (a strategy, propensities, features) is JSON as the
+words of the trade serialise themselves. A change here is a new migration, and a new `REVISION`.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+REVISION = "0001"
+"""Migration that the tables below are the result of."""
+VERSION_TABLE = "budget_router_version"
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A moment: any time zone goes in, UTC comes out, also from databases that keep none."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # SQLAlchemy's signature
+        """Turn a moment into UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # SQLAlchemy's signature
+        """Give the moment its time zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _position() -> Column[int]:
+    # SQLite numbers rows by itself only under the exact type INTEGER
+    return Column("position", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+
+
+def _of_a_decision(*, primary_key: bool = False) -> Column[str]:
+    return Column("decision_id", Text, ForeignKey("decisions.id"), nullable=False, primary_key=primary_key)
+
+
+def _call_facts() -> list[Column[str] | Column[int] | Column[float] | Column[datetime]]:
+    return [
+        Column("id", Text, primary_key=True),
+        _of_a_decision(),
+        Column("model", Text, nullable=False),
+        Column("started_at", UtcTime, nullable=False),
+        Column("prompt_tokens", BigInteger, nullable=False),
+        Column("completion_tokens", BigInteger, nullable=False),
+        Column("reasoning_tokens", BigInteger, nullable=False),
+        Column("cached_tokens", BigInteger, nullable=False),
+        Column("nano_usd", BigInteger),
+        Column("tariff", Text),
+        Column("seconds", Double, nullable=False),
+        Column("source", Text, nullable=False),
+    ]
+
+
+def _call_truths() -> list[CheckConstraint]:
+    return [
+        CheckConstraint("prompt_tokens >= 0 AND completion_tokens >= 0", name="billed_tokens_are_counts"),
+        CheckConstraint("reasoning_tokens >= 0 AND cached_tokens >= 0", name="parts_of_tokens_are_counts"),
+        CheckConstraint("nano_usd >= 0", name="money_is_spent"),
+        CheckConstraint("seconds >= 0", name="time_passes"),
+    ]
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+"""The ledger's salt, and the package version that made it."""
+
+menus = Table("menus", metadata, Column("hash", Text, primary_key=True), Column("strategies", Text, nullable=False))
+
+decisions = Table(
+    "decisions",
+    metadata,
+    _position(),
+    Column("id", Text, nullable=False),
+    Column("task_id", Text, nullable=False),
+    Column("task_text", Text),
+    Column("metadata", Text, nullable=False),
+    Column("group", Text),
+    Column("strategy", Text, nullable=False),
+    Column("strategy_settings", Text, nullable=False),
+    Column("propensities", Text, nullable=False),
+    Column("propensity", Double, nullable=False),
+    Column("shadow_price", Double, nullable=False),
+    Column("expected_cost", Double, nullable=False),
+    Column("expected_accuracy", Double),
+    Column("budget", Text, nullable=False),
+    Column("policy_version", Text, nullable=False),
+    Column("menu_hash", Text, ForeignKey("menus.hash"), nullable=False),
+    Column("features", Text, nullable=False),
+    Column("features_version", Text, nullable=False),
+    Column("run_id", Text),
+    Column("thread_id", Text),
+    Column("decided_at", UtcTime, nullable=False),
+    Column("reason", Text, nullable=False),
+    UniqueConstraint("id"),
+    CheckConstraint("propensity > 0 AND propensity <= 1", name="propensity_is_positive"),
+    CheckConstraint("shadow_price >= 0", name="shadow_price_is_not_negative"),
+    CheckConstraint("expected_cost >= 0", name="expected_cost_is_not_negative"),
+    CheckConstraint("expected_accuracy >= 0 AND expected_accuracy <= 1", name="expected_accuracy_is_a_score"),
+    Index("which_decisions_fall_in_a_window", "decided_at", "position"),
+    Index("what_was_last_decided_in_a_thread", "thread_id", "decided_at", "position"),
+)
+
+call_openings = Table(
+    "call_openings", metadata, *_call_facts(), *_call_truths(), Index("which_calls_did_a_decision_open", "decision_id")
+)
+
+call_closings = Table(
+    "call_closings",
+    metadata,
+    *_call_facts(),
+    Column("status", Text, nullable=False),
+    *_call_truths(),
+    Index("what_did_a_decision_bill", "decision_id"),
+)
+
+settlements = Table(
+    "settlements",
+    metadata,
+    _of_a_decision(primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("answer_key", Text),
+    Column("agreement", Double),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("nano_usd", BigInteger),
+    Column("seconds", Double, nullable=False),
+    Column("n_calls", BigInteger, nullable=False),
+    Column("settled_at", UtcTime, nullable=False),
+    CheckConstraint("agreement >= 0 AND agreement <= 1", name="agreement_is_a_share"),
+    CheckConstraint("prompt_tokens >= 0 AND completion_tokens >= 0 AND n_calls >= 0", name="spend_is_counted"),
+    CheckConstraint("nano_usd >= 0", name="money_is_spent"),
+    CheckConstraint("seconds >= 0", name="time_passes"),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("decision_id", Text, ForeignKey("settlements.decision_id"), nullable=False, primary_key=True),
+    Column("place", Integer, nullable=False, primary_key=True, autoincrement=False),
+    Column("index", BigInteger, nullable=False),
+    Column("call_id", Text),
+    Column("answer_key", Text),
+    CheckConstraint('"index" >= 0', name="index_is_a_count"),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    _position(),
+    Column("digest", Text, nullable=False),
+    _of_a_decision(),
+    Column("score", Double, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("answer_scores", Text, nullable=False),
+    Column("graded_at", UtcTime, nullable=False),
+    UniqueConstraint("digest"),
+    CheckConstraint("score >= 0 AND score <= 1", name="score_is_a_score"),
+    Index("how_was_a_decision_graded", "decision_id", "graded_at", "position"),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    _position(),
+    Column("version", Text, nullable=False),
+    Column("menu_hash", Text, nullable=False),
+    Column("manifest", Text, nullable=False),
+    Column("arrays", LargeBinary, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    UniqueConstraint("version"),
+    Index("which_policies_were_saved_for_a_menu", "menu_hash", "created_at", "position"),
+)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    _position(),
+    Column("version", Text, ForeignKey("policies.version"), nullable=False),
+    Column("menu_hash", Text, nullable=False),
+    Column("promoted_at", UtcTime, nullable=False),
+    Index("which_policy_serves_a_menu", "menu_hash", "position"),
+)
