@@ -51,7 +51,10 @@ class Ledger(Protocol):
         ...
 
     def record_decision(self, decision: Decision, task: Task, menu: Menu) -> Decision:
-        """Keep a decision, and return the one that stands under its id: the first one given."""
+        """Keep a decision, and return the one that stands under its id: the first one given.
+
+        Raises InvalidInput if the decision was not made from `menu`.
+        """
         ...
 
     def open_call(self, call: Call) -> None:
@@ -59,15 +62,18 @@ class Ledger(Protocol):
         ...
 
     def close_call(self, call: Call) -> None:
-        """Note what a call billed. The first closing counts; a call that was never opened is kept all the same."""
+        """Note what a call billed. The first closing counts; a call that was never opened is kept all the same.
+
+        Raises UnknownDecision if nothing decided it, and InvalidInput if its status is `open`.
+        """
         ...
 
     def record_settlement(self, settlement: Settlement) -> None:
-        """Note the end of an execution. The first one counts."""
+        """Note the end of an execution. The first one counts. Raises UnknownDecision."""
         ...
 
     def record_outcome(self, outcome: Outcome) -> None:
-        """Note how good an answer was; the latest one counts. Raises UnknownDecision."""
+        """Note how good an answer was; the latest by `graded_at` counts, of equals the last recorded. Raises UnknownDecision."""
         ...
 
     def decision(self, decision_id: str) -> LoggedDecision:
@@ -75,7 +81,7 @@ class Ledger(Protocol):
         ...
 
     def latest(self, *, thread_id: str) -> LoggedDecision:
-        """The last decision of a thread; raises UnknownDecision."""
+        """The decision of a thread with the latest `decided_at`; raises UnknownDecision."""
         ...
 
     def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, get_args
 
+from pydantic import ValidationError
 from sqlalchemy import URL, Connection, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from budget_router.errors import ForeignLedger, InvalidInput, LedgerUnavailable
+from budget_router.errors import ForeignLedger, InvalidInput, LedgerError, LedgerUnavailable
 
 Durability = Literal["committed", "durable"]
 """What an acknowledged row survives: `committed` a killed process, `durable` a power cut as well, at some milliseconds a row."""
@@ -27,8 +28,9 @@ def readable_url(text: str) -> URL:
     """Check that `text` names a SQLite file; raises InvalidInput with the mend, and never repeats what may hold a password."""
     try:
         url = make_url(text)
-    except ArgumentError as error:
-        raise InvalidInput("the ledger's URL cannot be read: write it as sqlite:///spend.db") from error
+    except (ArgumentError, ValueError):
+        # not the cause: it may repeat a password
+        raise InvalidInput("the ledger's URL cannot be read: write it as sqlite:///spend.db") from None
     backend = url.get_backend_name()
     if backend in {"postgresql", "postgres"}:
         raise InvalidInput("PostgreSQL comes with a later release: for now keep the ledger in a file, as sqlite:///spend.db")
@@ -36,6 +38,8 @@ def readable_url(text: str) -> URL:
         raise InvalidInput(f"no ledger is kept in {url.drivername!r}: write the URL as sqlite:///spend.db")
     if url.host or url.username or url.password:
         raise InvalidInput("a SQLite URL has no host or user: write three slashes, as in sqlite:///spend.db")
+    if "\0" in (url.database or ""):
+        raise InvalidInput("the ledger's URL holds a NUL byte: remove it, no file has one in its name")
     if not url.database or ":memory:" in url.database or url.query.get("mode") == "memory":
         raise InvalidInput("a database in memory keeps nothing: name a file, as in sqlite:///spend.db, or use MemoryLedger")
     return url
@@ -71,7 +75,10 @@ class Database:
         with told_plainly(self.shown_url):
             self._check_open()
             with self._engine.begin() as connection:
-                yield connection
+                try:
+                    yield connection
+                except (ValidationError, InvalidInput) as error:
+                    raise LedgerError(f"{self.shown_url} holds a row that is no record of ours ({error}): restore it") from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -115,12 +122,16 @@ def told_plainly(shown_url: str) -> Iterator[None]:
         raise InvalidInput(f"{shown_url} refuses a record ({error.orig}): make records by their constructors") from error
     except OverflowError as error:
         raise InvalidInput(f"{shown_url} refuses a record ({error}): counts end at 2**63 - 1, times at the year 9999") from error
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{shown_url} refuses a text ({error.reason}): decode its source as UTF-8") from error
     except PoolTimeout as error:
         raise LedgerUnavailable(f"{shown_url}: all connections are in use: read in fewer threads at once") from error
     except DBAPIError as error:
         if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
             raise ForeignLedger(f"{shown_url} is not a SQLite database: name another file") from error
         raise LedgerUnavailable(f"{shown_url} does not answer ({error.orig}): {_mend(error)}") from error
+    except StatementError as error:  # a value that no column takes, found before the database was asked
+        raise InvalidInput(f"{shown_url} refuses a record ({error.orig}): make records by their constructors") from error
     except SQLAlchemyError as error:
         raise LedgerUnavailable(f"{shown_url} cannot be used ({type(error).__name__}): see the cause above") from error
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
 from sqlalchemy import Connection, Select, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from budget_router.errors import InvalidInput, UnknownDecision
@@ -43,7 +43,7 @@ from budget_router_sql.schema import (
 StoreText = Literal["full", "none"]
 """Whether a task's text is kept; without it a policy cannot learn from the words of tasks."""
 
-# SQLAlchemy's conflict clause of SQLite is rendered by PostgreSQL's compiler as well
+# PostgreSQL's insert, because SQLite's compiler renders its conflict clause too, and not the other way round
 _KEEP_MENU = insert(menus).on_conflict_do_nothing(index_elements=["hash"])
 _KEEP_DECISION = insert(decisions).on_conflict_do_nothing(index_elements=["id"]).returning(decisions.c.id)
 _KEEP_OPENING = insert(call_openings).on_conflict_do_nothing(index_elements=["id"])

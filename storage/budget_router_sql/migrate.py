@@ -10,7 +10,7 @@ from importlib import metadata as packages
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, Text, column, inspect, select, table
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 
 from budget_router.errors import ForeignLedger, NewerLedger
 from budget_router_sql.engine import Database, untouched

@@ -33,15 +33,13 @@ def last_of_thread(thread_id: str) -> Select[Any]:
 def next_in_window(since: datetime | None, until: datetime | None, after: tuple[datetime, int] | None) -> Select[Any]:
     """The next batch of decisions of `since <= decided_at < until`, oldest first, after the last one that was read."""
     question = _WITH_MENU.order_by(decisions.c.decided_at, decisions.c.position).limit(BATCH)
-    if since is not None:
-        question = question.where(decisions.c.decided_at >= since)
     if until is not None:
         question = question.where(decisions.c.decided_at < until)
-    if after is not None:
+    if after is not None:  # without `since`, which it implies: the index is entered at one place only
         moment, position = after
         here = tuple_(decisions.c.decided_at, decisions.c.position)
-        question = question.where(here > tuple_(literal(moment, UtcTime), literal(position)))
-    return question
+        return question.where(here > tuple_(literal(moment, UtcTime), literal(position)))
+    return question if since is None else question.where(decisions.c.decided_at >= since)
 
 
 def stream(database: Database, since: datetime | None, until: datetime | None) -> Iterator[LoggedDecision]:

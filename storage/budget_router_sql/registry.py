@@ -1,7 +1,7 @@
 """The shelf of policies, in the ledger's own database."""
 
 from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 
 from budget_router.errors import ArtifactError
 from budget_router.records import PolicyRecord, now

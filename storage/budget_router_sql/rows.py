@@ -1,6 +1,7 @@
 """Records as rows, and rows as the records they were: the one place that knows both shapes."""
 
 import hashlib
+import json
 from datetime import UTC
 from functools import lru_cache
 from typing import Any
@@ -130,7 +131,7 @@ def outcome_row(outcome: Outcome) -> Row:
     """An outcome under a digest of all it says, so that the same one given twice is one row."""
     scores = _json(_PROBABILITIES, dict(sorted(outcome.answer_scores.items())))
     graded_at = outcome.graded_at.astimezone(UTC)
-    said = "\0".join([outcome.decision_id, outcome.score.hex(), outcome.source, graded_at.isoformat(), scores])
+    said = json.dumps([outcome.decision_id, outcome.score, outcome.source, graded_at.isoformat(), scores])
     return {
         "digest": hashlib.sha256(said.encode()).hexdigest(),
         "decision_id": outcome.decision_id,

@@ -44,11 +44,11 @@ def create_decisions() -> None:
         text("reason"),
         primary_key("decisions", "position"),
         sa.UniqueConstraint("id", name=op.f("uq_decisions_id")),
-        foreign_key("decisions", "menu_hash", "menus.hash"),
         check("decisions", "propensity_is_positive", "propensity > 0 AND propensity <= 1"),
         check("decisions", "shadow_price_is_not_negative", "shadow_price >= 0"),
         check("decisions", "expected_cost_is_not_negative", "expected_cost >= 0"),
         check("decisions", "expected_accuracy_is_a_score", "expected_accuracy >= 0 AND expected_accuracy <= 1"),
+        foreign_key("decisions", "menu_hash", "menus.hash"),
     )
     op.create_index("which_decisions_fall_in_a_window", "decisions", ["decided_at", "position"])
     op.create_index("what_was_last_decided_in_a_thread", "decisions", ["thread_id", "decided_at", "position"])
@@ -72,11 +72,11 @@ def create_calls() -> None:
             text("source"),
             *([text("status")] if name == "call_closings" else []),
             primary_key(name, "id"),
-            foreign_key(name, "decision_id", "decisions.id"),
             check(name, "billed_tokens_are_counts", "prompt_tokens >= 0 AND completion_tokens >= 0"),
             check(name, "parts_of_tokens_are_counts", "reasoning_tokens >= 0 AND cached_tokens >= 0"),
             check(name, "money_is_spent", "nano_usd >= 0"),
             check(name, "time_passes", "seconds >= 0"),
+            foreign_key(name, "decision_id", "decisions.id"),
         )
     op.create_index("which_calls_did_a_decision_open", "call_openings", ["decision_id"])
     op.create_index("what_did_a_decision_bill", "call_closings", ["decision_id"])
@@ -96,11 +96,11 @@ def create_settlements() -> None:
         count("n_calls"),
         time("settled_at"),
         primary_key("settlements", "decision_id"),
-        foreign_key("settlements", "decision_id", "decisions.id"),
         check("settlements", "agreement_is_a_share", "agreement >= 0 AND agreement <= 1"),
         check("settlements", "spend_is_counted", "prompt_tokens >= 0 AND completion_tokens >= 0 AND n_calls >= 0"),
         check("settlements", "money_is_spent", "nano_usd >= 0"),
         check("settlements", "time_passes", "seconds >= 0"),
+        foreign_key("settlements", "decision_id", "decisions.id"),
     )
     op.create_table(
         "samples",
@@ -110,8 +110,8 @@ def create_settlements() -> None:
         text("call_id", nullable=True),
         text("answer_key", nullable=True),
         primary_key("samples", "decision_id", "place"),
-        foreign_key("samples", "decision_id", "settlements.decision_id"),
         check("samples", "index_is_a_count", '"index" >= 0'),
+        foreign_key("samples", "decision_id", "settlements.decision_id"),
     )
 
 
@@ -127,8 +127,8 @@ def create_outcomes() -> None:
         time("graded_at"),
         primary_key("outcomes", "position"),
         sa.UniqueConstraint("digest", name=op.f("uq_outcomes_digest")),
-        foreign_key("outcomes", "decision_id", "decisions.id"),
         check("outcomes", "score_is_a_score", "score >= 0 AND score <= 1"),
+        foreign_key("outcomes", "decision_id", "decisions.id"),
     )
     op.create_index("how_was_a_decision_graded", "outcomes", ["decision_id", "graded_at", "position"])
 
