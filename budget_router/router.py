@@ -155,7 +155,8 @@ class BudgetRouter:
             reason="policy" if strategy is None else "forced",
         )
         standing = self.ledger.record_decision(decision, task, self.menu)
-        pacer.decided(standing.id, standing.expected_cost)
+        if standing == decision or self.ledger.decision(standing.id).settlement is None:
+            pacer.decided(standing.id, standing.expected_cost)
         return standing
 
     def open_call(self, call: Call) -> None:

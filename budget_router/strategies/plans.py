@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 
-from budget_router.errors import NoAnswer
+from budget_router.errors import InvalidInput, NoAnswer
 from budget_router.menu import Sampling, Strategy
 from budget_router.strategies.answers import AnswerRule, final_answer
 from budget_router.strategies.vote import majority
@@ -50,7 +50,8 @@ class Result:
     """The reply that gave the winning answer, whole."""
     answer: str | None
     """The winning answer, normalised; `None` when no reply held one."""
-    agreement: float
+    agreement: float | None
+    """Share of the samples that gave the winning answer; `None` when nobody counted."""
     draws: tuple[Draw, ...]
 
 
@@ -65,7 +66,7 @@ def plan(strategy: Strategy, *, answer: AnswerRule = final_answer) -> Plan:
     requests = [Request(index, strategy.sampling) for index in range(strategy.n_samples)]
     replies = yield requests
     draws = tuple(
-        Draw(request.index, reply.call_id, reply.text, answer(reply.text))
+        Draw(request.index, reply.call_id, reply.text, _found(answer, reply.text))
         for request, reply in zip(requests, replies, strict=True)
         if isinstance(reply, Reply)
     )
@@ -78,6 +79,14 @@ def plan(strategy: Strategy, *, answer: AnswerRule = final_answer) -> Plan:
     vote = majority([draw.answer for draw in draws])
     chosen = draws[vote.winner or 0]
     return Result(chosen.text, chosen.answer, vote.agreement, draws)
+
+
+def _found(answer: AnswerRule, text: str) -> str | None:
+    """Apply a rule that may be the user's own."""
+    found = answer(text)
+    if found is not None and not isinstance(found, str):
+        raise InvalidInput(f"the answer rule gave a {type(found).__name__}: let it return the answer as a str, or None")
+    return found or None
 
 
 def run(plan: Plan, complete: Callable[[list[Request]], Sequence[Reply | Failure]]) -> Result:
