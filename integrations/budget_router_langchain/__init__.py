@@ -1,0 +1,13 @@
+"""LangChain's door: meter what chat models bill, tune them to a strategy, execute a decision."""
+
+try:
+    import langchain_core  # noqa: F401  # only to say what is missing
+except ImportError as error:
+    raise ImportError("budget_router_langchain needs langchain-core: pip install 'budget-router[langchain]'") from error
+
+from budget_router_langchain.booking import Booking
+from budget_router_langchain.executor import Receipt, aexecute, execute
+from budget_router_langchain.meter import Listener, SpendMeter, meter
+from budget_router_langchain.tuned import tuned
+
+__all__ = ["Booking", "Listener", "Receipt", "SpendMeter", "aexecute", "execute", "meter", "tuned"]

@@ -1,0 +1,231 @@
+"""Execute a decided strategy on a chat model: draw its samples side by side, vote, settle what was spent.
+
+The thinking is written once and never awaits; the sync and the async door differ in how a list of requests is answered.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import RunnableConfig, ensure_config
+from langchain_core.runnables.config import ContextThreadPoolExecutor
+from pydantic import Field
+
+from budget_router.errors import BudgetRouterError, InvalidInput, LedgerError, UnknownDecision
+from budget_router.records import Decision, Spend
+from budget_router.router import BudgetRouter
+from budget_router.strategies import AnswerRule, Failure, Reply, Request, Result, arun, final_answer, plan, run
+from budget_router.words import Word
+from budget_router_langchain.booking import Booking
+from budget_router_langchain.meter import meter
+from budget_router_langchain.tuned import as_messages, instructed, tuned
+
+_log = logging.getLogger("budget_router")
+
+
+class Receipt(Word):
+    """What was answered, and what it cost."""
+
+    decision_id: str
+    strategy: str
+    text: str = Field(repr=False)
+    """The reply that gave the winning answer, whole."""
+    answer: str | None
+    """The winning answer, normalised; `None` when no reply held one."""
+    agreement: float | None
+    """Share of the samples that gave the winning answer."""
+    answers: tuple[str | None, ...]
+    """Normalised answer of each sample that arrived."""
+    spend: Spend
+
+
+def execute(
+    router: BudgetRouter,
+    decision: Decision,
+    model: BaseChatModel,
+    messages: LanguageModelInput,
+    *,
+    models: Mapping[str, BaseChatModel] | None = None,
+    answer: AnswerRule = final_answer,
+    config: RunnableConfig | None = None,
+    max_concurrency: int | None = None,
+) -> Receipt:
+    """Draw the decided strategy's answers, vote, and settle; what was spent is booked whatever happens.
+
+    Args:
+        router: that made the decision.
+        decision: to be executed.
+        model: for strategies that name none.
+        messages: the prompt, as a chat model takes it.
+        models: for strategies that name one, by that name.
+        answer: finds the answer in a reply.
+        config: of the run that this is a part of.
+        max_concurrency: most samples at once; by default the config's, and without one all of them.
+
+    Raises:
+        InvalidInput: the strategy names an unknown model, or a setting that its class does not offer; nothing was paid.
+        NoAnswer: every sample failed; its cause is the first failure.
+        LedgerError: the books cannot be kept.
+    """
+    execution = _Execution(router, decision, config, max_concurrency)
+    try:
+        execution.prepare(model, models or {}, messages)
+        result = run(plan(decision.strategy, answer=answer), execution.complete)
+    except BaseException:
+        execution.fail()
+        raise
+    return execution.settle(result)
+
+
+async def aexecute(
+    router: BudgetRouter,
+    decision: Decision,
+    model: BaseChatModel,
+    messages: LanguageModelInput,
+    *,
+    models: Mapping[str, BaseChatModel] | None = None,
+    answer: AnswerRule = final_answer,
+    config: RunnableConfig | None = None,
+    max_concurrency: int | None = None,
+) -> Receipt:
+    """Do as `execute`, in a coroutine."""
+    execution = _Execution(router, decision, config, max_concurrency)
+    try:
+        execution.prepare(model, models or {}, messages)
+        result = await arun(plan(decision.strategy, answer=answer), execution.acomplete)
+    except BaseException:
+        execution.fail()
+        raise
+    return await asyncio.to_thread(execution.settle, result)
+
+
+class _Execution:
+    """All of an execution but its I/O."""
+
+    def __init__(
+        self,
+        router: BudgetRouter,
+        decision: Decision,
+        config: RunnableConfig | None,
+        max_concurrency: int | None,
+    ) -> None:
+        self.router = router
+        self.decision = decision
+        self.config = ensure_config(config)
+        self.width = max_concurrency or self.config.get("max_concurrency") or decision.strategy.n_samples
+        self.booking = Booking(router, decision)
+        self.began = time.monotonic()
+        self.model: BaseChatModel
+        self.messages: list[BaseMessage]
+
+    def prepare(self, model: BaseChatModel, models: Mapping[str, BaseChatModel], messages: LanguageModelInput) -> None:
+        """Choose and tune the model and write the prompt: whatever can be refused is refused here, before anything is paid."""
+        sampling = self.decision.strategy.sampling
+        if sampling.model is not None and sampling.model not in models:
+            known = ", ".join(map(repr, models)) or "none"
+            raise InvalidInput(
+                f"strategy {self.decision.strategy.name!r} runs on model {sampling.model!r}, which is not at hand (there are: "
+                f"{known}): pass models={{{sampling.model!r}: ...}}"
+            )
+        self.model = tuned(models[sampling.model] if sampling.model is not None else model, sampling)
+        self.messages = instructed(as_messages(messages), sampling.instruction)
+
+    def complete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
+        """Answer requests side by side in threads."""
+        if len(requests) == 1:
+            return _checked([self._draw(requests[0])])
+        with ContextThreadPoolExecutor(max_workers=min(self.width, len(requests))) as pool:
+            futures = [pool.submit(self._draw, request) for request in requests]
+            try:
+                return _checked([future.result() for future in futures])
+            except BaseException:
+                for future in futures:  # what has not begun need not be paid
+                    future.cancel()
+                raise
+
+    async def acomplete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
+        """Answer requests side by side in the event loop."""
+        gate = asyncio.Semaphore(self.width)
+
+        async def draw(request: Request) -> Reply | Failure:
+            async with gate:
+                return await self._adraw(request)
+
+        return _checked(await asyncio.gather(*map(draw, requests)))
+
+    def _draw(self, request: Request) -> Reply | Failure:
+        with _Sample(self.booking, request, self.config) as sample:
+            sample.replied(self.model.invoke(self.messages, sample.config))
+        return sample.outcome
+
+    async def _adraw(self, request: Request) -> Reply | Failure:
+        with _Sample(self.booking, request, self.config) as sample:
+            sample.replied(await self.model.ainvoke(self.messages, sample.config))
+        return sample.outcome
+
+    def settle(self, result: Result) -> Receipt:
+        """Book the end of an execution that came to a result."""
+        spend = self._spend()
+        self.router.settle(self.decision, spend, result=result)
+        return Receipt(
+            decision_id=self.decision.id,
+            strategy=self.decision.strategy.name,
+            text=result.text,
+            answer=result.answer,
+            agreement=result.agreement,
+            answers=tuple(draw.answer for draw in result.draws),
+            spend=spend,
+        )
+
+    def fail(self) -> None:
+        """Book what was spent in vain; the error that made it so is about to be raised, and goes first."""
+        try:
+            self.router.settle(self.decision, self._spend(), status="failed")
+        except BudgetRouterError:
+            _log.exception("decision %s failed, and its settlement was refused as well", self.decision.id)
+
+    def _spend(self) -> Spend:
+        return Spend.of(list(self.booking.calls.values()), seconds=time.monotonic() - self.began)
+
+
+class _Sample:
+    """One request while it is drawn: its calls are booked, and whatever goes wrong becomes a `Failure`."""
+
+    def __init__(self, booking: Booking, request: Request, config: RunnableConfig) -> None:
+        self.booking = booking
+        self.call_id = uuid4()
+        self.config: RunnableConfig = {
+            **config,
+            "run_id": self.call_id,
+            "run_name": f"{booking.decision.strategy.name}[{request.index}]",
+        }
+        self.outcome: Reply | Failure
+
+    def __enter__(self) -> Self:
+        meter.bind(self.call_id, self.booking)
+        return self
+
+    def replied(self, message: AIMessage) -> None:
+        """Take the model's reply."""
+        self.outcome = Reply(str(message.text), str(self.call_id))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        meter.end(self.call_id)
+        if not isinstance(error, Exception):
+            return False
+        self.outcome = Failure(error)  # a sample may fail in any way, the vote goes on without it
+        return True
+
+
+def _checked(replies: list[Reply | Failure]) -> list[Reply | Failure]:
+    """Give the replies back, unless the books refused one of them: that is no failure of the model's."""
+    for reply in replies:
+        if isinstance(reply, Failure) and isinstance(reply.error, LedgerError | UnknownDecision):
+            raise reply.error
+    return replies

@@ -1,0 +1,231 @@
+"""The spend meter: one callback handler for the whole process, which tells every model call to whoever pays for it.
+
+A call belongs to the *nearest bound ancestor* of its run: an executor binds the run of each sample, a graph node binds the run of
+its graph. A call without a bound ancestor is none of ours. LangChain hands the handler to every run by itself, so nobody has
+to pass it on; what it keeps is one entry per *running* run and open call, dropped when they end.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import LLMResult
+from langchain_core.tracers.context import register_configure_hook
+
+from budget_router.records import Call
+from budget_router_langchain.usage import NOTHING_KNOWN, Prompt, usage_of
+
+_log = logging.getLogger("budget_router")
+
+MAX_RUNS = 100_000
+"""Running runs that are remembered; beyond it the oldest is forgotten. Only runs whose end nobody reports could add up to it."""
+_MAX_NAME = 200
+
+Metadata = Mapping[str, Any]  # Any: LangChain's own metadata, values of every kind
+
+
+class Listener(Protocol):
+    """Who pays for the calls of a run."""
+
+    @property
+    def decision_id(self) -> str:
+        """The decision that the calls are made for."""
+        ...
+
+    def opened(self, call: Call) -> None:
+        """A model is about to be called; an error raised here keeps the call from being made."""
+        ...
+
+    def closed(self, call: Call) -> None:
+        """A call ended and billed this."""
+        ...
+
+
+Finder = Callable[[object, Metadata], Listener | None]
+"""Takes the inputs and metadata of a starting root run, and knows who pays for it, if anybody already does."""
+
+
+class _Run(NamedTuple):
+    parent: UUID | None
+    scope: object
+    """Runs of one LangGraph task share it."""
+
+
+class _Open(NamedTuple):
+    call: Call
+    prompt: Prompt
+    listener: Listener
+    began: float
+
+
+class _Binding:
+    """A bound run: who pays from now on, and the calls under it that have not ended."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener: Listener | None = listener
+        self.open: dict[UUID, _Open] = {}
+
+
+class SpendMeter(BaseCallbackHandler):
+    """Tells the listener bound to a run of every model call below it: once when it opens, once when it closes."""
+
+    run_inline = True
+    raise_error = True  # a call that cannot be opened in the ledger must not be made
+
+    def __init__(self) -> None:
+        self.finders: list[Finder] = []
+        self._runs: dict[UUID, _Run] = {}
+        self._bindings: dict[UUID, _Binding] = {}
+        self._calls: dict[UUID, _Binding] = {}
+        self._lock = threading.RLock()
+
+    def bind(self, run_id: UUID, listener: Listener) -> None:
+        """Let `listener` pay for the calls below a run from now on, whoever did before."""
+        with self._lock:
+            binding = self._bindings.setdefault(run_id, _Binding(listener))
+            binding.listener = listener
+
+    def unbind(self, run_id: UUID) -> None:
+        """Let nobody pay for new calls below a run; those that are open still close with the listener they opened with."""
+        with self._lock:
+            if binding := self._bindings.get(run_id):
+                binding.listener = None
+
+    def end(self, run_id: UUID) -> None:
+        """Forget a run that is over. What is still open below it was cut off: it closes as an error, at an estimated spend."""
+        with self._lock:
+            self._runs.pop(run_id, None)
+            binding = self._bindings.pop(run_id, None)
+            cut_off = list(binding.open) if binding else []
+        for call_id in cut_off:
+            self._close(call_id, None, asyncio.CancelledError("its run ended first"))
+
+    def enclosing(self, run_id: UUID) -> UUID:
+        """The run of the graph that a task's run belongs to: the nearest ancestor of another scope, or the root."""
+        with self._lock:
+            run = self._runs.get(run_id)
+            scope = run.scope if run else None
+            while run is not None and run.parent is not None:
+                run_id = run.parent
+                run = self._runs.get(run_id)
+                if run is not None and run.scope != scope:
+                    break
+        return run_id
+
+    def n_live(self) -> int:
+        """Runs, bindings and open calls that are remembered now."""
+        with self._lock:
+            return len(self._runs) + len(self._bindings) + len(self._calls)
+
+    def on_chain_start(
+        self, *given: Any, run_id: UUID, parent_run_id: UUID | None = None, metadata: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Remember whose child a run is; `given` is what it runs and its inputs, of every type, as LangChain passes them."""
+        with self._lock:
+            self._runs[run_id] = _Run(parent_run_id, (metadata or {}).get("langgraph_checkpoint_ns"))
+            if len(self._runs) > MAX_RUNS:
+                del self._runs[next(iter(self._runs))]
+        if parent_run_id is None:
+            for finder in self.finders:
+                if listener := finder(given[1], metadata or {}):
+                    self.bind(run_id, listener)
+
+    on_tool_start = on_chain_start
+    on_retriever_start = on_chain_start
+
+    def on_chain_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        """Forget a run, however it ended and whatever came of it."""
+        self.end(run_id)
+
+    on_chain_error = on_chain_end
+    on_tool_end = on_chain_end
+    on_tool_error = on_chain_end
+    on_retriever_end = on_chain_end
+    on_retriever_error = on_chain_end
+
+    def on_chat_model_start(
+        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **told: Any
+    ) -> None:
+        """Open a call of a chat model."""
+        self._open(serialized, messages[0] if messages else (), run_id, told)
+
+    def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **told: Any) -> None:
+        """Open a call of a plain language model."""
+        self._open(serialized, prompts[0] if prompts else "", run_id, told)
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **_: Any) -> None:
+        """Close a call."""
+        self._close(run_id, response, None)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, response: LLMResult | None = None, **_: Any) -> None:
+        """Close a call that failed or was cancelled, with what is known of it."""
+        self._close(run_id, response, error)
+
+    def _open(self, serialized: dict[str, Any] | None, prompt: Prompt, run_id: UUID, told: dict[str, Any]) -> None:
+        with self._lock:
+            binding = None if run_id in self._calls else self._nearest_binding(run_id, told.get("parent_run_id"))
+            if binding is None or (listener := binding.listener) is None:
+                return
+            call = Call(id=str(run_id), decision_id=listener.decision_id, model=_model_name(serialized, told), status="open")
+            binding.open[run_id] = _Open(call, prompt, listener, time.monotonic())
+            self._calls[run_id] = binding
+        try:
+            listener.opened(call)
+        except BaseException:
+            with self._lock:
+                self._calls.pop(run_id, None)
+                binding.open.pop(run_id, None)
+            raise
+
+    def _nearest_binding(self, run_id: UUID, parent_id: UUID | None) -> _Binding | None:
+        step: UUID | None = run_id
+        while step is not None:
+            binding = self._bindings.get(step)
+            if binding is not None and binding.listener is not None:
+                return binding
+            run = self._runs.get(step)
+            step = parent_id if step == run_id else run and run.parent
+        return None
+
+    def _close(self, run_id: UUID, response: LLMResult | None, error: BaseException | None) -> None:
+        with self._lock:
+            binding = self._calls.pop(run_id, None)
+            if binding is None:
+                return
+            opened = binding.open.pop(run_id)
+        try:
+            usage = usage_of(response, opened.prompt, error)
+        except Exception:  # noqa: BLE001  # a reply that nobody can read must not cost the user the reply
+            _log.exception("call %s of %s: its usage cannot be read, and is booked as unknown", run_id, opened.call.model)
+            usage = NOTHING_KNOWN
+        call = opened.call.model_copy(
+            update={
+                **usage._asdict(),
+                "seconds": max(time.monotonic() - opened.began, 0.0),
+                "status": "ok" if error is None else "error",
+            }
+        )
+        try:
+            opened.listener.closed(call)
+        except Exception:  # noqa: BLE001  # its opening stands, an audit books it; the reply is paid and goes to the user
+            _log.exception("the ledger keeps call %s as open, its closing was refused: %s", call.id, call.model_dump_json())
+
+
+def _model_name(serialized: dict[str, Any] | None, told: dict[str, Any]) -> str:
+    asked, known = told.get("invocation_params") or {}, told.get("metadata") or {}
+    names = (asked.get("model"), asked.get("model_name"), known.get("ls_model_name"), (serialized or {}).get("name"))
+    return next((name for name in names if isinstance(name, str) and name), "unknown")[:_MAX_NAME]
+
+
+meter = SpendMeter()
+"""The process's meter; LangChain hands it to every run, as the *default* of a variable that LangChain asks for handlers."""
+
+_handler: ContextVar[BaseCallbackHandler | None] = ContextVar("budget_router_meter", default=meter)
+register_configure_hook(_handler, inheritable=True)
