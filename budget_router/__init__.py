@@ -4,7 +4,9 @@ from budget_router.budget import Budget
 from budget_router.errors import BudgetRouterError
 from budget_router.memory import MemoryLedger
 from budget_router.menu import ExtendedCoT, Menu, SelfConsistency, SingleShot, Strategy
+from budget_router.policies import load_policy, save_policy
 from budget_router.records import Call, Decision, Outcome, Settlement, Spend
+from budget_router.refreshing import Refresh, refresh
 from budget_router.router import BudgetRouter
 from budget_router.tariffs import Tariff, Tariffs
 from budget_router.task import Task
@@ -19,6 +21,7 @@ __all__ = [
     "MemoryLedger",
     "Menu",
     "Outcome",
+    "Refresh",
     "SelfConsistency",
     "Settlement",
     "SingleShot",
@@ -27,4 +30,7 @@ __all__ = [
     "Tariff",
     "Tariffs",
     "Task",
+    "load_policy",
+    "refresh",
+    "save_policy",
 ]

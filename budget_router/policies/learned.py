@@ -14,11 +14,9 @@ from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.contract import Choice, Prediction
 from budget_router.policies.pricing import PriceCurve
-from budget_router.policies.regression import AccuracyModel, CostModel
+from budget_router.policies.regression import MIN_TASKS, AccuracyModel, CostModel
 from budget_router.task import Task
 
-MIN_TASKS = 5
-"""Tasks on which every strategy must have been graded before anything is learned of it."""
 N_FOLDS = 5
 
 
@@ -51,17 +49,19 @@ class LearnedPolicy(ABC):
     def fit(self, table: OutcomeTable, *, rng: np.random.Generator) -> Self:
         """Learn from an outcome table, then price on held-out predictions: each task's by a policy that did not see it.
 
-        Raises NotEnoughEvidence when a strategy was graded on fewer than `MIN_TASKS` tasks.
+        A strategy that was graded on fewer than `MIN_TASKS` tasks is predicted to be worth nothing: it is not chosen until
+        exploration has tried it more often. Raises NotEnoughEvidence when that is true of all of them.
         """
         table = table.by_task()
         check_evidence(table)
         self.menu, self.unit = table.menu, table.unit
         self.featuriser_ = Featuriser(self.n_components).fit(table.structure, table.texts)
         features = self.featuriser_.transform_known(table.structure, table.texts)
+        self._fit_models(features, table)
         self.held_out_ = self._held_out(features, table, rng)
         self.curve_ = PriceCurve.of(self.held_out_)
         self.table_ = table
-        return self._fit_models(features, table)
+        return self
 
     def predict(self, tasks: Sequence[Task]) -> Prediction:
         """Score, cost and accuracy of every strategy on each task."""
@@ -71,9 +71,10 @@ class LearnedPolicy(ABC):
         """Price the strategies so that the mean spend meets `budget`, none below `floor`."""
         return self.curve_.choose(prediction, budget, floor=floor)
 
-    def _fit_models(self, features: FloatArray, table: OutcomeTable) -> Self:
-        self.accuracy_ = AccuracyModel().fit(features, table)
-        self.cost_ = CostModel().fit(features, table)
+    def _fit_models(self, features: FloatArray, table: OutcomeTable, *, like: Self | None = None) -> Self:
+        """Fit the models; a served policy's `like` shares its penalties, so that both bend equally."""
+        self.accuracy_ = AccuracyModel().fit(features, table, penalties=like and like.accuracy_.penalties_)
+        self.cost_ = CostModel().fit(features, table, penalties=like and like.cost_.penalties_)
         self._fit_score(features, table)
         return self
 
@@ -82,24 +83,35 @@ class LearnedPolicy(ABC):
         return Prediction(cost, self._score(features, cost, accuracy), accuracy)
 
     def _held_out(self, features: FloatArray, table: OutcomeTable, rng: np.random.Generator) -> Prediction:
+        """Predict each task by a policy that did not see it, and shift each fold's means to those of the policy that serves.
+
+        What sets a fold's policy apart is mostly one shift per strategy, and a shift moves a whole fold across the price at once:
+        unshifted, the curve would promise a smooth spend that the one serving policy does not have.
+        """
         fold = rng.permutation(np.arange(len(features)) % N_FOLDS)
         parts: list[tuple[IntArray, Prediction]] = []
         for one in range(N_FOLDS):
             outside = np.flatnonzero(fold != one)
             inside = np.flatnonzero(fold == one)
             twin = type(self)(n_components=self.n_components, budget=self.budget)
-            parts.append((inside, twin._fit_models(features[outside], table.rows(outside))._predict(features[inside])))
+            apart = twin._fit_models(features[outside], table.rows(outside), like=self)._predict(features[inside])
+            parts.append((inside, _level(apart, self._predict(features[inside]))))
         order = np.argsort(np.concatenate([rows for rows, _ in parts]))
         cost, score, accuracy = (np.concatenate(cells)[order] for cells in zip(*(part for _, part in parts), strict=True))
         return Prediction(cost, score, accuracy)
 
 
+def _level(prediction: Prediction, served: Prediction) -> Prediction:
+    cost = prediction.cost * (served.cost.mean(axis=0) / np.maximum(prediction.cost.mean(axis=0), 1e-300))
+    score = prediction.score + (served.score - prediction.score).mean(axis=0)
+    return Prediction(cost, score, prediction.accuracy)
+
+
 def check_evidence(table: OutcomeTable) -> None:
-    """Raise NotEnoughEvidence if a strategy was graded on fewer than `MIN_TASKS` tasks of a table with one row per task."""
+    """Raise NotEnoughEvidence if no strategy was graded on `MIN_TASKS` tasks of a table with one row per task."""
     graded = table.is_observed.sum(axis=0)
-    for name, n_graded in zip(table.menu.names, graded, strict=True):
-        if n_graded < MIN_TASKS:
-            raise NotEnoughEvidence(
-                f"strategy {name!r} was graded on {n_graded} tasks, {MIN_TASKS} are needed: grade more, raise exploration, "
-                "or take it off the menu"
-            )
+    if graded.max() < MIN_TASKS:
+        raise NotEnoughEvidence(
+            f"no strategy was graded on more than {graded.max()} tasks, {MIN_TASKS} are needed: call router.grade more often, "
+            "or widen the window"
+        )

@@ -6,10 +6,14 @@ import numpy as np
 
 from budget_router.allocation import FloatArray
 from budget_router.budget import Unit
-from budget_router.errors import NotEnoughEvidence
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 
+Penalties = tuple[float, ...]
+"""Of a model's ridge regressions, in the order they are fitted."""
+
+MIN_TASKS = 5
+"""Graded tasks below which nothing is claimed of a strategy."""
 _MIN_ROWS = 3
 """Rows below which a line is left flat: leave-one-out needs something to leave in."""
 _PENALTIES = np.logspace(-2, 3, 11)
@@ -18,29 +22,32 @@ _MODEL_VARIANCE = 0.05
 
 
 class AccuracyModel:
-    """Accuracy of each strategy: what all strategies share, plus what is its own.
+    """Accuracy of each strategy: what all strategies share, what those share that draw alike, and what is a strategy's own.
 
-    Two ridge regressions, penalties by leave-one-task-out: first one line for all strategies around their means, then one line
-    per strategy on what is left. Where a strategy was seldom tried, its own line is flat and the shared one stands.
+    Ridge regressions one after the other, each on what the wider ones left over, penalties by leave-one-task-out. Where a
+    strategy was seldom tried its own line stays flat and the shared ones stand; one that was graded on fewer than `MIN_TASKS` tasks
+    is predicted to be worth nothing.
     """
 
-    def fit(self, features: FloatArray, table: OutcomeTable) -> Self:
-        """Learn from the observed cells of a table with one row per task."""
+    def fit(self, features: FloatArray, table: OutcomeTable, *, penalties: Penalties | None = None) -> Self:
+        """Learn from the observed cells of a table with one row per task; with given penalties none are searched."""
+        given = iter(penalties or ())
         seen = table.is_observed
         weight = np.where(seen, 1 / (_MODEL_VARIANCE + np.nan_to_num(table.standard_error) ** 2), 0.0)
-        accuracy = np.nan_to_num(table.accuracy)
-        total = weight.sum(axis=0)
-        overall = float((weight * accuracy).sum() / total.sum())
-        mean = np.where(total > 0, (weight * accuracy).sum(axis=0) / np.maximum(total, 1e-12), overall)
-        rows, columns = np.nonzero(seen)
-        shared, offset = _ridge(features[rows], (accuracy - mean)[rows, columns], weight[rows, columns])
-        lines = []
-        for column in range(len(table.menu)):
-            rows = np.flatnonzero(seen[:, column])
-            rest = accuracy[rows, column] - mean[column] - features[rows] @ shared - offset
-            own, own_offset = _ridge(features[rows], rest, weight[rows, column])
-            lines.append(np.append(shared + own, mean[column] + offset + own_offset))
-        self.weights_: FloatArray = np.array(lines).T
+        mean = (weight * np.nan_to_num(table.accuracy)).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-12)
+        lines = np.vstack([np.zeros((features.shape[1], len(mean))), mean])
+        found = []
+        for level in _levels(table.menu):
+            rest = np.nan_to_num(table.accuracy) - features @ lines[:-1] - lines[-1]
+            for columns in level:
+                rows, members = np.nonzero(seen[:, columns])
+                cells = rows, np.array(columns)[members]
+                line, penalty = _ridge(features[rows], rest[cells], weight[cells], next(given, None))
+                lines[:, columns] += line[:, None]
+                found.append(penalty)
+        lines[:, seen.sum(axis=0) < MIN_TASKS] = 0.0
+        self.weights_: FloatArray = lines
+        self.penalties_: Penalties = tuple(found)
         return self
 
     def predict(self, features: FloatArray) -> FloatArray:
@@ -54,26 +61,30 @@ class CostModel:
     Corrected by the smearing factor, so that predicted costs add up to what was billed (Duan 1983, JASA 78(383)).
     """
 
-    def fit(self, features: FloatArray, table: OutcomeTable) -> Self:
-        """Learn from the billed cells of a table with one row per task."""
+    def fit(self, features: FloatArray, table: OutcomeTable, *, penalties: Penalties | None = None) -> Self:
+        """Learn from the billed cells of a table with one row per task; with given penalties none are searched."""
+        given = iter(penalties or ())
         scale, keys = _scales(table.menu, table.unit), [strategy.sampling.key for strategy in table.menu]
-        weights, bounds = [], []
+        weights, bounds, found = [], [], []
         for key in keys:
             columns = [column for column, other in enumerate(keys) if other == key]
             billed = table.cost[:, columns] / scale[columns]
             rows = np.flatnonzero(~np.isnan(billed).all(axis=1))
-            if not rows.size:
-                raise NotEnoughEvidence(f"no spend of {table.menu.names[columns[0]]!r} or its like was settled: serve it first")
+            if not rows.size:  # never served: as dear as the dearest that was
+                billed, rows = table.cost / scale, np.flatnonzero(~np.isnan(table.cost).all(axis=1))
+                billed = np.nanmax(billed, axis=1, keepdims=True, initial=0.0, where=~np.isnan(billed))
             one = np.nanmean(billed[rows], axis=1)
             least = one[one > 0].min() / 10 if (one > 0).any() else 1.0
-            line, offset = _ridge(features[rows], np.log(np.maximum(one, least)), np.ones(len(rows)))
-            expected = np.exp(features[rows] @ line + offset)
-            offset += np.log(max(one.sum(), least) / expected.sum())
-            weights.append(np.append(line, offset))
+            line, penalty = _ridge(features[rows], np.log(np.maximum(one, least)), np.ones(len(rows)), next(given, None))
+            expected = np.exp(features[rows] @ line[:-1] + line[-1])
+            line[-1] += np.log(max(one.sum(), least) / expected.sum())
+            weights.append(line)
+            found.append(penalty)
             bounds.append((one.min(), one.max()))
         self.weights_: FloatArray = np.array(weights).T
         self.bounds_: FloatArray = np.array(bounds).T
         self.scale_: FloatArray = scale
+        self.penalties_: Penalties = tuple(found)
         return self
 
     def predict(self, features: FloatArray) -> FloatArray:
@@ -82,16 +93,27 @@ class CostModel:
         return np.asarray(np.clip(one, *self.bounds_) * self.scale_)
 
 
+def _levels(menu: Menu) -> list[list[list[int]]]:
+    """Groups of columns, wide to narrow: all of them, those that draw alike, each one; a level that splits nothing is left out."""
+    alike: dict[str, list[int]] = {}
+    for column, strategy in enumerate(menu):
+        alike.setdefault(strategy.sampling.key, []).append(column)
+    levels = [[list(range(len(menu)))], list(alike.values()), [[column] for column in range(len(menu))]]
+    return [level for narrower, level in zip([*levels[1:], None], levels, strict=True) if level != narrower]
+
+
 def _scales(menu: Menu, unit: Unit) -> FloatArray:
     """Samples that a strategy bills; in seconds one, as samples run side by side."""
     return np.array([1.0 if unit == "seconds" else strategy.n_samples for strategy in menu])
 
 
-def _ridge(features: FloatArray, target: FloatArray, weight: FloatArray) -> tuple[FloatArray, float]:
+def _ridge(features: FloatArray, target: FloatArray, weight: FloatArray, penalty: float | None) -> tuple[FloatArray, float]:
+    """Slope and offset in one array, and the penalty: the given one, or the best by leave-one-out."""
     if len(target) < _MIN_ROWS:
         level = float(np.average(target, weights=weight)) if len(target) else 0.0
-        return np.zeros(features.shape[1]), level
-    from sklearn.linear_model import RidgeCV
+        return np.append(np.zeros(features.shape[1]), level), float(_PENALTIES[-1])
+    from sklearn.linear_model import Ridge, RidgeCV
 
-    model = RidgeCV(alphas=_PENALTIES).fit(features, target, sample_weight=weight / weight.mean())
-    return np.asarray(model.coef_, dtype=np.float64), float(model.intercept_)
+    model = RidgeCV(alphas=_PENALTIES) if penalty is None else Ridge(alpha=penalty)
+    model.fit(features, target, sample_weight=weight / weight.mean())
+    return np.append(model.coef_, model.intercept_), float(model.alpha_ if penalty is None else penalty)

@@ -10,7 +10,7 @@ AnswerRule = Callable[[str], str | None]
 MAX_REPLY_CHARACTERS = 200_000
 """Only the end of a longer reply is searched: an answer stands last, and a hostile reply must not take time."""
 
-_MARKER = re.compile(r"(?:final\s+)?answer\s*(?:is)?\s*[:=]\s*(.+)", re.IGNORECASE)
+_MARKER = re.compile(r"(?:answer\s*(?:is)?\s*[:=]\s*)+(\S.*)", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3})?%?")
 _CHOICE = re.compile(r"(?<![A-Za-z])\(?([A-Ja-j])(?![A-Za-z'’])\)?")

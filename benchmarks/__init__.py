@@ -1,0 +1,1 @@
+"""Benchmarks: each remakes the figures that the documentation quotes."""

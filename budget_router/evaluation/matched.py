@@ -1,0 +1,35 @@
+"""Comparisons at matched spend, where every strategy's outcome is known on every task."""
+
+from budget_router.allocation import FloatArray, frontier, oracle_actions, solve
+
+
+def mix_at_spend(accuracy: FloatArray, cost: FloatArray, spend: float) -> float:
+    """Accuracy of the best static mix of strategies at a spend: the upper hull of their means on these very tasks.
+
+    The hull is drawn with hindsight, which favours the mix. Below the cheapest strategy it is that strategy's accuracy.
+
+    Args:
+        accuracy: (n_tasks, n_strategies).
+        cost: (n_tasks, n_strategies).
+        spend: mean cost per task to be matched.
+    """
+    hull = frontier(accuracy.mean(axis=0, keepdims=True), cost.mean(axis=0, keepdims=True))
+    return hull.at(max(spend, float(hull.spend[0]))).accuracy
+
+
+def honest_oracle(
+    solved: tuple[FloatArray, FloatArray], scored: tuple[FloatArray, FloatArray], budget: float
+) -> tuple[float, float]:
+    """Spend and accuracy of an oracle that is solved on one half of the samples and scored on the other.
+
+    An oracle solved and scored on the same samples flatters itself: it picks what was lucky.
+
+    Args:
+        solved: accuracy and cost, each (n_tasks, n_strategies), from one half of each task's samples.
+        scored: the same from the other half.
+        budget: mean cost per task.
+    """
+    actions = oracle_actions(*solved, solve(*solved, budget).lam)
+    accuracy, cost = scored
+    rows = range(len(actions))
+    return float(cost[rows, actions].mean()), float(accuracy[rows, actions].mean())

@@ -1,0 +1,134 @@
+"""Learn again from what was logged: read, tabulate, solve, learn, estimate, save; promoting is a step of its own."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from budget_router.allocation import Allocation, FloatArray, solve
+from budget_router.budget import Budget
+from budget_router.errors import InvalidInput, NotEnoughEvidence
+from budget_router.evaluation import Estimate, clustered_mean, doubly_robust
+from budget_router.ledger import Ledger, Registry
+from budget_router.menu import Menu
+from budget_router.outcomes import OutcomeTable
+from budget_router.policies import Mixture, OracleImitator, ValuePolicy
+from budget_router.policies.artifact import record_of
+from budget_router.policies.completion import completed
+from budget_router.policies.learned import LearnedPolicy
+
+LEARNERS: dict[str, type[LearnedPolicy]] = {"value": ValuePolicy, "imitator": OracleImitator}
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """A candidate policy and what speaks for it."""
+
+    policy: LearnedPolicy
+    version: str
+    budget: Budget
+    n_decisions: int
+    n_tasks: int
+    n_graded: dict[str, int]
+    """Tasks on which each strategy's accuracy is known, the smaller votes that a bundle prices included."""
+    allocation: Allocation
+    """The solve on the completed table: the shadow price of the budget on what was logged."""
+    accuracy: Estimate
+    """Of the candidate at the budget, doubly robust on tasks held out from it."""
+    gain: Estimate
+    """Over the best static mix at the same expected spend, paired, on the same terms."""
+    spend: float
+    """Expected by the held-out predictions, in the budget's unit."""
+    registry: Registry
+
+    def promote(self) -> None:
+        """Let this policy serve; routers of the same menu pick it up within seconds."""
+        self.registry.promote(self.version)
+
+
+def refresh(
+    ledger: Ledger,
+    *,
+    menu: Menu,
+    budget: Budget,
+    learner: str = "value",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    seed: int = 0,
+) -> Refresh:
+    """Learn a policy from a ledger and save it as a candidate; `promote` is called on the result.
+
+    Args:
+        ledger: its decisions are read, and its registry keeps the candidate.
+        menu: strategies to choose from; decisions under older menus count where their strategies draw alike.
+        budget: at which the table is solved and the candidate is judged; the policy serves every other budget too.
+        learner: `value` or `imitator`.
+        since: first moment of the window.
+        until: end of the window.
+        seed: of the folds.
+
+    Raises:
+        NotEnoughEvidence: the window holds too few graded tasks of some strategy.
+    """
+    if learner not in LEARNERS:
+        raise InvalidInput(f"no learner {learner!r}: there are {', '.join(LEARNERS)}")
+    table = OutcomeTable.from_log(ledger.read(since=since, until=until), menu, unit=budget.unit)
+    if not table.is_observed.any():
+        raise NotEnoughEvidence(f"none of the {len(table.task_ids)} settled decisions is graded: call router.grade first")
+    policy = LEARNERS[learner](budget=budget.per_task).fit(table, rng=np.random.default_rng(seed))
+    by_task = policy.table_
+    features = policy.featuriser_.transform_known(by_task.structure, by_task.texts)
+    accuracy, cost = completed(features, by_task, policy.accuracy_, policy.cost_)
+    allocation = solve(accuracy, cost, max(budget.per_task, float(cost.min(axis=1).mean())))
+    held_out, gain, spend = _judge(policy, table, budget.per_task)
+    graded = by_task.is_observed.sum(axis=0)
+    record = record_of(
+        policy,
+        evidence={
+            "budget": budget.model_dump(exclude_none=True),
+            "learner": learner,
+            "n_decisions": len(table.task_ids),
+            "n_tasks": len(by_task.task_ids),
+            "shadow_price": allocation.lam,
+            "duality_gap": allocation.duality_gap,
+            "accuracy": list(held_out),
+            "gain": list(gain),
+            "spend": spend,
+            "seed": seed,
+        },
+    )
+    ledger.registry.save(record)
+    return Refresh(
+        policy=policy,
+        version=record.version,
+        budget=budget,
+        n_decisions=len(table.task_ids),
+        n_tasks=len(by_task.task_ids),
+        n_graded=dict(zip(menu.names, graded.tolist(), strict=True)),
+        allocation=allocation,
+        accuracy=held_out,
+        gain=gain,
+        spend=spend,
+        registry=ledger.registry,
+    )
+
+
+def _judge(policy: LearnedPolicy, table: OutcomeTable, budget: float) -> tuple[Estimate, Estimate, float]:
+    """Accuracy, gain over the static mix, and spend of the policy, on graded decisions by held-out predictions."""
+    row_of = {task_id: row for row, task_id in enumerate(policy.table_.task_ids)}
+    graded = table.rows(np.flatnonzero(table.is_observed.any(axis=1)))
+    rows = np.array([row_of[task_id] for task_id in graded.task_ids])
+    held_out = policy.held_out_
+    chosen = policy.choose(held_out, budget).probabilities
+    spend = _mean_cost(chosen, held_out.cost)
+    predicted = held_out.accuracy if held_out.accuracy is not None else held_out.score
+    mean_cost = held_out.cost.mean(axis=0)
+    mixture = Mixture(np.clip(predicted.mean(axis=0), 0, 1), mean_cost)
+    mix = mixture.choose(held_out, spend).probabilities
+    ours = doubly_robust(graded, predicted[rows], chosen[rows])
+    static = doubly_robust(graded, predicted[rows], mix[rows])
+    return clustered_mean(ours, graded.task_ids), clustered_mean(ours - static, graded.task_ids), spend
+
+
+def _mean_cost(probabilities: FloatArray, cost: FloatArray) -> float:
+    return float((probabilities * cost).sum(axis=1).mean())

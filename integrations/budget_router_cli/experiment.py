@@ -1,0 +1,163 @@
+"""The demo's experiment without a graph: the same router over the same recording, fast enough for many seeds.
+
+Each seed splits the tasks at random. On the larger part a cold start serves a stream in which every task comes back a few times,
+as questions do in production; then a policy is learned from the ledger and serves the unseen rest once. Everything goes through
+the public API.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from budget_router import Budget, BudgetRouter, Decision, MemoryLedger, Menu, Spend, Task, refresh
+from budget_router.allocation import FloatArray, IntArray
+from budget_router.evaluation import Estimate, honest_oracle, mix_at_spend, paired_bootstrap
+from budget_router.strategies import Reply, Request, plan, run
+from budget_router_cli.recording import Deck, Recording, prompt_of, short_answer
+
+TRAINING_SHARE = 0.6
+N_VISITS = 3
+"""Times that each training task comes by while the cold start collects."""
+HORIZON = 25
+"""Pacing horizon of the demo: its streams are a few hundred decisions long, so a deviation is worked off within a tenth."""
+EXPLORATION = 0.002
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which tasks are learned from, in the order of their coming, and which are unseen; row numbers of the recording."""
+
+    stream: IntArray
+    unseen: IntArray
+
+    @classmethod
+    def of(cls, n_tasks: int, *, seed: int) -> "Split":
+        """Draw a split; every seed has its own."""
+        rng = np.random.default_rng([seed, n_tasks])
+        order = rng.permutation(n_tasks)
+        n_training = round(TRAINING_SHARE * n_tasks)
+        stream = np.concatenate([rng.permutation(order[:n_training]) for _ in range(N_VISITS)])
+        return cls(stream, order[n_training:])
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One seed on the unseen tasks: what was decided there, and what it cost."""
+
+    rows: IntArray
+    """(n_unseen,) rows of the recording."""
+    actions: IntArray
+    """(n_unseen,) column of the executed strategy."""
+    spend: FloatArray
+    """(n_unseen,) what was billed, in the budget's unit."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The learned policy against its rivals on tasks it has not seen, over all seeds."""
+
+    budget: float
+    spend: float
+    """Mean over seeds of the realised spend."""
+    budget_error: float
+    accuracy: float
+    """Of the strategies that were executed: each counts with its expected accuracy on the task, over all recorded samples."""
+    mix_accuracy: float
+    """Of the best static mix at each seed's realised spend."""
+    gain: Estimate
+    """Paired difference; 95 % bootstrap over tasks, seeds averaged inside, the mix refitted in each draw."""
+    honest_oracle: tuple[float, float]
+    """Spend and accuracy."""
+
+    @property
+    def gap_closed(self) -> float:
+        """Share of the way from the static mix to the honest oracle."""
+        return self.gain.value / (self.honest_oracle[1] - self.mix_accuracy)
+
+
+def serve(router: BudgetRouter, tasks: Sequence[Task], deck: Deck, *, grade: bool) -> tuple[list[Decision], list[float]]:
+    """Decide, draw recorded samples, settle, and grade if asked; the decisions and what each billed."""
+    decisions, spends = [], []
+    for task in tasks:
+        decision = router.decide(task)
+        spend = Spend()
+
+        def complete(requests: list[Request], task: Task = task, decision: Decision = decision) -> list[Reply]:
+            nonlocal spend
+            drawn = [deck.draw(str(task.id), prompt_of(decision.strategy)) for _ in requests]
+            spend = Spend(
+                prompt_tokens=sum(reply.prompt_tokens for reply in drawn),
+                completion_tokens=sum(reply.completion_tokens for reply in drawn),
+                n_calls=len(drawn),
+            )
+            return [Reply(reply.text) for reply in drawn]
+
+        result = run(plan(decision.strategy, answer=short_answer), complete)
+        router.settle(decision, spend, result=result)
+        if grade:
+            scores = deck.recording.scores(task, decision.strategy)
+            router.grade(decision.id, score=scores.get(result.answer or "", 0.0), answer_scores=scores)
+        decisions.append(decision)
+        spends.append(spend.in_unit(decision.budget.unit))
+    return decisions, spends
+
+
+def trial(recording: Recording, menu: Menu, budget: Budget, *, seed: int, learner: str = "value") -> Trial:
+    """Run one seed: cold start on the stream, refresh, unseen tasks."""
+    split = Split.of(len(recording.tasks), seed=seed)
+    ledger, deck = MemoryLedger(), Deck(recording, seed=seed)
+    cold = BudgetRouter(menu, budget, ledger=ledger, horizon=HORIZON, exploration=EXPLORATION, seed=seed)
+    serve(cold, [recording.tasks[row] for row in split.stream], deck, grade=True)
+    refresh(ledger, menu=menu, budget=budget, learner=learner, seed=seed).promote()
+    learned = BudgetRouter(menu, budget, ledger=ledger, horizon=HORIZON, exploration=EXPLORATION, seed=seed + 1)
+    decisions, spends = serve(learned, [recording.tasks[row] for row in split.unseen], deck, grade=False)
+    actions = np.array([menu.action(decision.strategy.name) for decision in decisions])
+    return Trial(split.unseen, actions, np.array(spends))
+
+
+def compare(recording: Recording, menu: Menu, budget: Budget, trials: Sequence[Trial], *, n_draws: int = 1000) -> Comparison:
+    """Hold the trials against the best static mix and the honest oracle, each on the trial's own unseen tasks."""
+    accuracy, cost = recording.table(menu)
+    halves = recording.table(menu, half=(0, 0)), recording.table(menu, half=(0, 1))
+    gain = paired_bootstrap(
+        difference(accuracy, cost, trials), len(recording.tasks), rng=np.random.default_rng(0), n_draws=n_draws
+    )
+    spends = [float(one.spend.mean()) for one in trials]
+    ours = [float(accuracy[one.rows, one.actions].mean()) for one in trials]
+    oracles = [
+        honest_oracle(*(tuple(cells[one.rows] for cells in half) for half in order), budget.per_task)  # type: ignore[arg-type]  # pairs
+        for one in trials
+        for order in (halves, halves[::-1])
+    ]
+    spend, mean = float(np.mean(spends)), float(np.mean(ours))
+    return Comparison(
+        budget=budget.per_task,
+        spend=spend,
+        budget_error=spend / budget.per_task - 1,
+        accuracy=mean,
+        mix_accuracy=mean - gain.value,
+        gain=gain,
+        honest_oracle=(float(np.mean([one[0] for one in oracles])), float(np.mean([one[1] for one in oracles]))),
+    )
+
+
+def difference(accuracy: FloatArray, cost: FloatArray, trials: Sequence[Trial]) -> Callable[[IntArray], float]:
+    """The mean over seeds of (policy - static mix at the policy's spend), as a function of the tasks that are resampled.
+
+    A task counts in a seed as often as it was resampled, where it was unseen in that seed.
+    """
+
+    def of(resample: IntArray) -> float:
+        weight = np.bincount(resample, minlength=len(accuracy))
+        differences = []
+        for one in trials:
+            times = weight[one.rows]
+            if times.sum():
+                chosen = np.repeat(np.arange(len(one.rows)), times)
+                rows, spend = one.rows[chosen], float(one.spend[chosen].mean())
+                mix = mix_at_spend(accuracy[rows], cost[rows], spend)
+                differences.append(float(accuracy[rows, one.actions[chosen]].mean()) - mix)
+        return float(np.mean(differences))
+
+    return of
