@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
 def clustered_mean(terms: FloatArray, cluster: Sequence[str]) -> Estimate:
     """Mean of `terms` with a normal interval that lets terms of one cluster be alike.
 
-    The standard error is that of a mean over clusters, `√(Σ_c (Σ_{i∈c} (t_i - mean))²) / n · √(C / (C - 1))` (Liang and Zeger 1986,
+    The standard error is `√(Σ_c (Σ_{i∈c} (t_i - mean))²) / n · √(C / (C - 1))` over C clusters (Liang and Zeger 1986,
     Biometrika 73(1)); with one cluster it is not a number.
 
     Args:

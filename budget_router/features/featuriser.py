@@ -68,7 +68,7 @@ class Featuriser:
         """The featuriser that `arrays` was taken from; raises ArtifactError if its structure is another version's."""
         if arrays["centre"].shape != (len(STRUCTURE_NAMES),):
             raise ArtifactError(
-                f"the policy reads {arrays['centre'].size} structural features: this version reads {len(STRUCTURE_NAMES)}; train it again"
+                f"the policy reads {arrays['centre'].size} structural features, this version has {len(STRUCTURE_NAMES)}: train again"
             )
         featuriser = cls()
         featuriser.centre_ = arrays["centre"].astype(np.float64)

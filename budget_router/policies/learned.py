@@ -37,6 +37,8 @@ class LearnedPolicy(ABC):
 
     menu: Menu
     unit: Unit
+    accuracy_: AccuracyModel
+    cost_: CostModel
 
     @abstractmethod
     def _fit_score(self, features: FloatArray, table: OutcomeTable) -> None:
@@ -73,8 +75,8 @@ class LearnedPolicy(ABC):
 
     def _fit_models(self, features: FloatArray, table: OutcomeTable, *, like: Self | None = None) -> Self:
         """Fit the models; a served policy's `like` shares its penalties, so that both bend equally."""
-        self.accuracy_ = AccuracyModel().fit(features, table, penalties=like and like.accuracy_.penalties_)
-        self.cost_ = CostModel().fit(features, table, penalties=like and like.cost_.penalties_)
+        self.accuracy_ = AccuracyModel().fit(features, table, penalties=like.accuracy_.penalties_ if like else None)
+        self.cost_ = CostModel().fit(features, table, penalties=like.cost_.penalties_ if like else None)
         self._fit_score(features, table)
         return self
 

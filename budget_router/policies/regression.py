@@ -25,8 +25,8 @@ class AccuracyModel:
     """Accuracy of each strategy: what all strategies share, what those share that draw alike, and what is a strategy's own.
 
     Ridge regressions one after the other, each on what the wider ones left over, penalties by leave-one-task-out. Where a
-    strategy was seldom tried its own line stays flat and the shared ones stand; one that was graded on fewer than `MIN_TASKS` tasks
-    is predicted to be worth nothing.
+    strategy was seldom tried its own line stays flat and the shared ones stand; one that was graded on fewer than `MIN_TASKS`
+    tasks is predicted to be worth nothing.
     """
 
     def fit(self, features: FloatArray, table: OutcomeTable, *, penalties: Penalties | None = None) -> Self:
@@ -94,7 +94,7 @@ class CostModel:
 
 
 def _levels(menu: Menu) -> list[list[list[int]]]:
-    """Groups of columns, wide to narrow: all of them, those that draw alike, each one; a level that splits nothing is left out."""
+    """Groups of columns, wide to narrow: all, those that draw alike, each one; a level that splits nothing is left out."""
     alike: dict[str, list[int]] = {}
     for column, strategy in enumerate(menu):
         alike.setdefault(strategy.sampling.key, []).append(column)

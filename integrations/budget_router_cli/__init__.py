@@ -1,0 +1,1 @@
+"""The command line: wires core, storage and the other doors together."""

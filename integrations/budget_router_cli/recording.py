@@ -21,8 +21,8 @@ INSTRUCTIONS = {
     "direct": "Reply with the final answer only, without any explanation.",
     "cot": "Solve the problem in a few short steps in plain text (no code). End with a line 'Answer: <answer>'.",
     "long_cot": (
-        "Think step by step carefully in plain text (no code) and write out every calculation. Then check the result by working it "
-        "out a second time and fix any mistake. End with a line 'Answer: <answer>'."
+        "Think step by step carefully in plain text (no code) and write out every calculation. Then check the result by working "
+        "it out a second time and fix any mistake. End with a line 'Answer: <answer>'."
     ),
 }
 """The prompts under which the samples were recorded, by the recording's name of them."""
@@ -70,8 +70,8 @@ class Recording:
 
         Args:
             menu: the columns.
-            half: seed and side (0 or 1): read only one half of each task's samples, drawn at random. A vote of more samples than a
-                half holds is then a vote of the whole half.
+            half: seed and side (0 or 1): read only one half of each task's samples, drawn at random. A vote of more samples
+                than a half holds is then a vote of the whole half.
         """
         cells = [[self._cell(task, strategy, half) for strategy in menu] for task in self.tasks]
         both = np.array(cells)
@@ -127,9 +127,9 @@ def demo_menu() -> Menu:
 
 
 def short_answer(text: str) -> str | None:
-    """The demo's answer rule: the last time or number after the last "Answer:", or the last name; then the same anywhere.
+    r"""The demo's answer rule: the last time or number after the last "Answer:", or the last name; then the same anywhere.
 
-    >>> short_answer("18 ÷ 2 = 9.\\nAnswer: 9 pencils"), short_answer("Hugo is the oldest."), short_answer("...")
+    >>> short_answer("18 ÷ 2 = 9.\nAnswer: 9 pencils"), short_answer("Hugo is the oldest."), short_answer("...")
     ('9', 'hugo', None)
     """
     for part in (_MARKER.split(text)[-1], text):
