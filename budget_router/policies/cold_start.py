@@ -1,5 +1,6 @@
 """What to do before anything was learned: try everything, as evenly as the budget allows."""
 
+import math
 import threading
 from collections.abc import Sequence
 
@@ -15,8 +16,8 @@ from budget_router.tariffs import Tariffs
 from budget_router.task import Task
 from budget_router.tokens import count_tokens
 
-_BISECTIONS = 60
-"""Halvings of the tilt: enough to exhaust the digits of a float64."""
+_PRECISION = 1e-9
+"""Relative width at which the search for the tilt ends, always on the side that keeps the budget."""
 
 
 class ColdStart:
@@ -40,7 +41,8 @@ class ColdStart:
 
     def predict(self, tasks: Sequence[Task]) -> Prediction:
         """Costs from the counted prompt and the answers' lengths so far; no opinion on accuracy."""
-        cost = np.array([[self.cost(s, count_tokens(task.text).n_tokens) for s in self.menu] for task in tasks])
+        counts = [count_tokens(task.text).n_tokens for task in tasks]
+        cost = np.array([[self.cost(strategy, n_tokens) for strategy in self.menu] for n_tokens in counts])
         return Prediction(cost, np.zeros(cost.shape))
 
     def choose(self, prediction: Prediction, budget: float, *, floor: float = 0.0) -> Choice:
@@ -79,21 +81,25 @@ def maximum_entropy(cost: FloatArray, budget: float) -> FloatArray:
     Returns:
         (n_strategies,) probabilities, each > 0 unless the budget is at or below the cheapest cost.
     """
-    over = cost - cost.min()
-    if budget <= cost.min():
-        cheapest = (over == 0).astype(np.float64)
-        return np.asarray(cheapest / cheapest.sum())
-    low, high = 0.0, 1.0
-    if _mixture(over, low) @ cost <= budget:
-        return _mixture(over, low)
-    while _mixture(over, high) @ cost > budget:
+    cheapest = float(cost.min())
+    over = (cost - cheapest).tolist()  # plain floats: for a handful of strategies they are faster than arrays
+    room = budget - cheapest
+    if room <= 0:
+        alone = (cost == cheapest).astype(np.float64)
+        return np.asarray(alone / alone.sum())
+    low, high = 0.0, 1.0 / room
+    if _mean_over(over, low) <= room:
+        high = low
+    while _mean_over(over, high) > room:
         low, high = high, high * 2
-    for _ in range(_BISECTIONS):
+    while high - low > _PRECISION * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if _mixture(over, middle) @ cost > budget else (low, middle)
-    return _mixture(over, high)
-
-
-def _mixture(over: FloatArray, tilt: float) -> FloatArray:
-    weight = np.exp(-tilt * over)
+        low, high = (middle, high) if _mean_over(over, middle) > room else (low, middle)
+    weight = np.exp(-high * np.array(over))
     return np.asarray(weight / weight.sum())
+
+
+def _mean_over(over: list[float], tilt: float) -> float:
+    weights = [math.exp(-tilt * cost) for cost in over]
+    total = sum(weight * cost for weight, cost in zip(weights, over, strict=True))
+    return total / sum(weights)
