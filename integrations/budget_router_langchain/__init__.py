@@ -5,9 +5,9 @@ try:
 except ImportError as error:
     raise ImportError("budget_router_langchain needs langchain-core: pip install 'budget-router[langchain]'") from error
 
-from budget_router_langchain.booking import Booking
+from budget_router_langchain.booking import Booking, busy_seconds
 from budget_router_langchain.executor import Receipt, aexecute, execute
 from budget_router_langchain.meter import Listener, SpendMeter, meter
 from budget_router_langchain.tuned import tuned
 
-__all__ = ["Booking", "Listener", "Receipt", "SpendMeter", "aexecute", "execute", "meter", "tuned"]
+__all__ = ["Booking", "Listener", "Receipt", "SpendMeter", "aexecute", "busy_seconds", "execute", "meter", "tuned"]

@@ -1,5 +1,8 @@
 """The books of one decision while it is executed."""
 
+from collections.abc import Sequence
+from datetime import timedelta
+
 from budget_router.records import Call, Decision
 from budget_router.router import BudgetRouter
 
@@ -25,3 +28,14 @@ class Booking:
         """Write what a call billed; it stays known here when the ledger refuses."""
         self.calls[call.id] = call
         self.calls[call.id] = self.router.close_call(call)
+
+
+def busy_seconds(calls: Sequence[Call]) -> float:
+    """Wall time during which at least one of the calls was open: neither a sum of parallel calls, nor a wait for a human."""
+    busy, until = timedelta(0), None
+    for call in sorted(calls, key=lambda call: call.started_at):
+        ended_at = call.started_at + timedelta(seconds=call.seconds)
+        begun_at = call.started_at if until is None else max(call.started_at, until)
+        busy += max(ended_at - begun_at, timedelta(0))
+        until = ended_at if until is None else max(until, ended_at)
+    return busy.total_seconds()

@@ -92,11 +92,15 @@ class SpendMeter(BaseCallbackHandler):
             binding = self._bindings.setdefault(run_id, _Binding(listener))
             binding.listener = listener
 
-    def unbind(self, run_id: UUID) -> None:
-        """Let nobody pay for new calls below a run; those that are open still close with the listener they opened with."""
+    def unbind(self, run_id: UUID, decision_id: str) -> None:
+        """Let nobody pay for a decision's new calls at or above a run; those that are open still close with their listener."""
         with self._lock:
-            if binding := self._bindings.get(run_id):
-                binding.listener = None
+            step: UUID | None = run_id
+            while step is not None:
+                binding = self._bindings.get(step)
+                if binding and binding.listener and binding.listener.decision_id == decision_id:
+                    binding.listener = None
+                step = run.parent if (run := self._runs.get(step)) else None
 
     def end(self, run_id: UUID) -> None:
         """Forget a run that is over. What is still open below it was cut off: it closes as an error, at an estimated spend."""
@@ -118,6 +122,10 @@ class SpendMeter(BaseCallbackHandler):
                 if run is not None and run.scope != scope:
                     break
         return run_id
+
+    def is_running(self, run_id: UUID) -> bool:
+        """Tell whether a run has begun and not ended."""
+        return run_id in self._runs
 
     def n_live(self) -> int:
         """Runs, bindings and open calls that are remembered now."""

@@ -1,0 +1,22 @@
+"""LangGraph's door: a node that decides, a route by strategy, a node that settles, and one that does all of it."""
+
+try:
+    import langgraph  # noqa: F401  # only to say what is missing
+except ImportError as error:
+    raise ImportError("budget_router_langgraph needs langgraph: pip install 'budget-router[langgraph]'") from error
+
+from budget_router_langgraph.nodes import BudgetNode, SettleNode, route_by_strategy
+from budget_router_langgraph.reading import last_turn, task_from
+from budget_router_langgraph.reasoner import budgeted_reasoner
+from budget_router_langgraph.state import BudgetIO, BudgetState
+
+__all__ = [
+    "BudgetIO",
+    "BudgetNode",
+    "BudgetState",
+    "SettleNode",
+    "budgeted_reasoner",
+    "last_turn",
+    "route_by_strategy",
+    "task_from",
+]

@@ -1,0 +1,115 @@
+"""Where in a graph a decision is made: whose task, which thread, under which run; and the events that tell of it."""
+
+import logging
+import weakref
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import count
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
+from langchain_core.runnables import RunnableConfig
+from langgraph.runtime import get_runtime
+from langgraph.types import Command
+
+from budget_router.errors import LedgerError, UnknownDecision
+from budget_router.records import Decision, now
+from budget_router.router import BudgetRouter
+from budget_router.task import Task
+from budget_router_langchain import Booking, meter
+from budget_router_langgraph.state import BudgetState
+
+_log = logging.getLogger("budget_router")
+
+_routers: weakref.WeakSet[BudgetRouter] = weakref.WeakSet()
+
+
+class Place(NamedTuple):
+    """Where a node runs."""
+
+    task_id: str | None
+    """LangGraph's id of this execution of the node: the same again after a retry or a resume, another one in each loop."""
+    thread_id: str | None
+    run_id: UUID | None
+    """The run that the node's own calls are children of."""
+    graph_run_id: UUID | None
+    """The run of the graph that the node stands in."""
+
+
+def place_of(config: RunnableConfig) -> Place:
+    """Tell where a node runs; every part of it may be unknown, outside of a graph all of them."""
+    info = None
+    with suppress(RuntimeError, KeyError, AttributeError):
+        info = get_runtime().execution_info
+    metadata = config.get("metadata") or {}
+    namespace = metadata.get("langgraph_checkpoint_ns")
+    thread_id = info.thread_id if info else metadata.get("thread_id")
+    run_id = getattr(config.get("callbacks"), "parent_run_id", None)
+    return Place(
+        task_id=info.task_id if info else namespace.rpartition(":")[2] if namespace else None,
+        thread_id=None if thread_id is None else str(thread_id),
+        run_id=run_id,
+        graph_run_id=run_id and meter.enclosing(run_id),
+    )
+
+
+def decide(router: BudgetRouter, task: Task, place: Place) -> Decision:
+    """Decide once per execution of a node, however often it is retried or resumed; one that is settled already is closed."""
+    for attempt in count(1):
+        began = now()
+        decision = router.decide(
+            task,
+            decision_id=place.task_id and (place.task_id if attempt == 1 else f"{place.task_id}.{attempt}"),
+            run_id=None if place.graph_run_id is None else str(place.graph_run_id),
+            thread_id=place.thread_id,
+        )
+        is_fresh = place.task_id is None or decision.decided_at >= began
+        if is_fresh or router.ledger.decision(decision.id).settlement is None:
+            return decision
+    raise AssertionError("count() does not end")
+
+
+def watch(router: BudgetRouter) -> None:
+    """Let a router's unsettled decisions be found when their threads are resumed."""
+    _routers.add(router)
+
+
+def emit(name: str, budget: BudgetState, config: RunnableConfig) -> None:
+    """Tell whoever listens: `stream_mode="custom"` and `astream_events`; outside a graph nobody does."""
+    _write(name, budget)
+    with suppress(RuntimeError):
+        dispatch_custom_event(name, dict(budget), config=config)
+
+
+async def aemit(name: str, budget: BudgetState, config: RunnableConfig) -> None:
+    """Do as `emit`, in a coroutine."""
+    _write(name, budget)
+    with suppress(RuntimeError):
+        await adispatch_custom_event(name, dict(budget), config=config)
+
+
+def _write(name: str, budget: BudgetState) -> None:
+    with suppress(RuntimeError, KeyError, AttributeError):
+        get_runtime().stream_writer({name: dict(budget)})
+
+
+def _of_resumed_thread(inputs: object, metadata: Mapping[str, Any]) -> Booking | None:  # Any: LangChain's own metadata
+    """Find the decision that a resumed run goes on with: the latest of its thread, unless it is settled."""
+    thread_id = metadata.get("thread_id")
+    if thread_id is None or not (inputs is None or isinstance(inputs, Command)):
+        return None
+    for router in list(_routers):
+        try:
+            logged = router.ledger.latest(thread_id=str(thread_id))
+        except UnknownDecision:
+            continue
+        except LedgerError as error:
+            _log.warning("thread %s is resumed, and the calls of its open decision go unmetered: %s", thread_id, error)
+            continue
+        if logged.settlement is None:
+            return Booking(router, logged.decision)
+    return None
+
+
+meter.finders.append(_of_resumed_thread)
