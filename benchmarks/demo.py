@@ -34,7 +34,7 @@ def main() -> None:
                     "budget": per_task,
                     "spend": round(result.spend, 2),
                     "budget_error": round(result.budget_error, 4),
-                    "accuracy": round(result.accuracy, 4),
+                    "accuracy": round(result.accuracy.value, 4),
                     "mix_at_spend": round(result.mix_accuracy, 4),
                     "gain": round(result.gain.value, 4),
                     "gain_low": round(result.gain.low, 4),

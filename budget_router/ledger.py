@@ -80,8 +80,8 @@ class Ledger(Protocol):
         """All that is known of one decision; raises UnknownDecision."""
         ...
 
-    def latest(self, *, thread_id: str) -> LoggedDecision:
-        """The decision of a thread with the latest `decided_at`; raises UnknownDecision."""
+    def latest(self, *, thread_id: str | None = None) -> LoggedDecision:
+        """The decision with the latest `decided_at`, of one thread or of all; raises UnknownDecision."""
         ...
 
     def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:

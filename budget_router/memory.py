@@ -146,12 +146,14 @@ class MemoryLedger:
                 outcome=max(enumerate(outcomes), key=lambda pair: (pair[1].graded_at, pair[0]))[1] if outcomes else None,
             )
 
-    def latest(self, *, thread_id: str) -> LoggedDecision:
-        """The last decision of a thread; raises UnknownDecision."""
+    def latest(self, *, thread_id: str | None = None) -> LoggedDecision:
+        """The last decision, of one thread or of all; raises UnknownDecision."""
         with self._lock:
-            if thread_id not in self._threads:
-                raise UnknownDecision(f"no decision of thread {thread_id!r} stands in this ledger: pass thread_id when deciding")
-            return self.decision(self._threads[thread_id][-1][-1])
+            moments = self._timeline if thread_id is None else self._threads.get(thread_id)
+            if not moments:
+                of = "" if thread_id is None else f" of thread {thread_id!r}"
+                raise UnknownDecision(f"no decision{of} stands in this ledger: record one first, with its thread_id")
+            return self.decision(moments[-1][-1])
 
     def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:
         """Decisions of `since <= decided_at < until`, oldest first, streamed."""

@@ -348,6 +348,7 @@ def the_latest_decision_of_a_thread_is_found(ledger: Ledger) -> None:
     recorded(ledger, example_decision("new", minutes=2), example_decision("old", minutes=1))
     recorded(ledger, example_decision("other", minutes=3, thread_id="other"), example_decision("none", minutes=4, thread_id=None))
     assert ledger.latest(thread_id="thread") == ledger.decision("new")
+    assert ledger.latest() == ledger.decision("none")
 
 
 @promise

@@ -1,5 +1,7 @@
 """Comparisons at matched spend, where every strategy's outcome is known on every task."""
 
+from collections.abc import Sequence
+
 from budget_router.allocation import FloatArray, frontier, oracle_actions, solve
 
 
@@ -17,9 +19,7 @@ def mix_at_spend(accuracy: FloatArray, cost: FloatArray, spend: float) -> float:
     return hull.at(max(spend, float(hull.spend[0]))).accuracy
 
 
-def honest_oracle(
-    solved: tuple[FloatArray, FloatArray], scored: tuple[FloatArray, FloatArray], budget: float
-) -> tuple[float, float]:
+def honest_oracle(solved: Sequence[FloatArray], scored: Sequence[FloatArray], budget: float) -> tuple[float, float]:
     """Spend and accuracy of an oracle that is solved on one half of the samples and scored on the other.
 
     An oracle solved and scored on the same samples flatters itself: it picks what was lucky.
@@ -29,7 +29,8 @@ def honest_oracle(
         scored: the same from the other half.
         budget: mean cost per task.
     """
-    actions = oracle_actions(*solved, solve(*solved, budget).lam)
+    known_accuracy, known_cost = solved
+    actions = oracle_actions(known_accuracy, known_cost, solve(known_accuracy, known_cost, budget).lam)
     accuracy, cost = scored
     rows = range(len(actions))
     return float(cost[rows, actions].mean()), float(accuracy[rows, actions].mean())

@@ -61,7 +61,7 @@ class Comparison:
     spend: float
     """Mean over seeds of the realised spend."""
     budget_error: float
-    accuracy: float
+    accuracy: Estimate
     """Of the strategies that were executed: each counts with its expected accuracy on the task, over all recorded samples."""
     mix_accuracy: float
     """Of the best static mix at each seed's realised spend."""
@@ -119,45 +119,49 @@ def trial(recording: Recording, menu: Menu, budget: Budget, *, seed: int, learne
 def compare(recording: Recording, menu: Menu, budget: Budget, trials: Sequence[Trial], *, n_draws: int = 1000) -> Comparison:
     """Hold the trials against the best static mix and the honest oracle, each on the trial's own unseen tasks."""
     accuracy, cost = recording.table(menu)
-    halves = recording.table(menu, half=(0, 0)), recording.table(menu, half=(0, 1))
-    gain = paired_bootstrap(
-        difference(accuracy, cost, trials), len(recording.tasks), rng=np.random.default_rng(0), n_draws=n_draws
+
+    def gain_of(rows: IntArray, actions: IntArray, spend: FloatArray) -> float:
+        return float(accuracy[rows, actions].mean()) - mix_at_spend(accuracy[rows], cost[rows], float(spend.mean()))
+
+    def accuracy_of(rows: IntArray, actions: IntArray, spend: FloatArray) -> float:  # noqa: ARG001  # one of a family
+        return float(accuracy[rows, actions].mean())
+
+    ours, gain = (
+        paired_bootstrap(_over_seeds(of, trials, len(accuracy)), len(accuracy), rng=np.random.default_rng(0), n_draws=n_draws)
+        for of in (accuracy_of, gain_of)
     )
-    spends = [float(one.spend.mean()) for one in trials]
-    ours = [float(accuracy[one.rows, one.actions].mean()) for one in trials]
-    oracles = [
-        honest_oracle(*(tuple(cells[one.rows] for cells in half) for half in order), budget.per_task)  # type: ignore[arg-type]  # pairs
-        for one in trials
-        for order in (halves, halves[::-1])
-    ]
-    spend, mean = float(np.mean(spends)), float(np.mean(ours))
+    halves = recording.table(menu, half=(0, 0)), recording.table(menu, half=(0, 1))
+    oracles = []
+    for one in trials:
+        left, right = (tuple(cells[one.rows] for cells in half) for half in halves)
+        oracles += [honest_oracle(left, right, budget.per_task), honest_oracle(right, left, budget.per_task)]
+    spend = float(np.mean([one.spend.mean() for one in trials]))
     return Comparison(
         budget=budget.per_task,
         spend=spend,
         budget_error=spend / budget.per_task - 1,
-        accuracy=mean,
-        mix_accuracy=mean - gain.value,
+        accuracy=ours,
+        mix_accuracy=ours.value - gain.value,
         gain=gain,
         honest_oracle=(float(np.mean([one[0] for one in oracles])), float(np.mean([one[1] for one in oracles]))),
     )
 
 
-def difference(accuracy: FloatArray, cost: FloatArray, trials: Sequence[Trial]) -> Callable[[IntArray], float]:
-    """The mean over seeds of (policy - static mix at the policy's spend), as a function of the tasks that are resampled.
+def _over_seeds(
+    statistic: Callable[[IntArray, IntArray, FloatArray], float], trials: Sequence[Trial], n_tasks: int
+) -> Callable[[IntArray], float]:
+    """Mean over seeds of a statistic of (rows, actions, spend), as a function of the tasks that are resampled.
 
     A task counts in a seed as often as it was resampled, where it was unseen in that seed.
     """
 
     def of(resample: IntArray) -> float:
-        weight = np.bincount(resample, minlength=len(accuracy))
-        differences = []
+        times = np.bincount(resample, minlength=n_tasks)
+        values = []
         for one in trials:
-            times = weight[one.rows]
-            if times.sum():
-                chosen = np.repeat(np.arange(len(one.rows)), times)
-                rows, spend = one.rows[chosen], float(one.spend[chosen].mean())
-                mix = mix_at_spend(accuracy[rows], cost[rows], spend)
-                differences.append(float(accuracy[rows, one.actions[chosen]].mean()) - mix)
-        return float(np.mean(differences))
+            chosen = np.repeat(np.arange(len(one.rows)), times[one.rows])
+            if chosen.size:
+                values.append(statistic(one.rows[chosen], one.actions[chosen], one.spend[chosen]))
+        return float(np.mean(values))
 
     return of

@@ -71,7 +71,7 @@ class Recording:
         Args:
             menu: the columns.
             half: seed and side (0 or 1): read only one half of each task's samples, drawn at random. A vote of more samples
-                than a half holds is then a vote of the whole half.
+                than a half holds is then a vote of the whole half, at its cost.
         """
         cells = [[self._cell(task, strategy, half) for strategy in menu] for task in self.tasks]
         both = np.array(cells)
@@ -85,7 +85,7 @@ class Recording:
             replies = tuple(replies[index] for index in shuffled[side::2])
         votes = min(strategy.n_samples, len(replies))
         accuracy = vote_accuracy([reply.answer for reply in replies], self.scores(task, strategy), votes)
-        return accuracy, strategy.n_samples * float(np.mean([reply.completion_tokens for reply in replies]))
+        return accuracy, votes * float(np.mean([reply.completion_tokens for reply in replies]))
 
 
 class Deck:

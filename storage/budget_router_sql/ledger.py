@@ -16,7 +16,7 @@ from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settl
 from budget_router.task import Task
 from budget_router_sql.engine import BUSY_SECONDS, Database, Durability, is_foreign_key_error, readable_url
 from budget_router_sql.migrate import bring_up_to_date, standing_revision
-from budget_router_sql.reading import assembled, last_of_thread, one_decision, stream
+from budget_router_sql.reading import assembled, latest_decision, one_decision, stream
 from budget_router_sql.registry import SqlRegistry
 from budget_router_sql.rows import (
     Row,
@@ -151,9 +151,10 @@ class SqlLedger:
         """All that is known of one decision; raises UnknownDecision."""
         return self._only(one_decision(decision_id), f"no decision {decision_id!r} stands in {self._database.shown_url}")
 
-    def latest(self, *, thread_id: str) -> LoggedDecision:
-        """The last decision of a thread; raises UnknownDecision."""
-        return self._only(last_of_thread(thread_id), f"no decision of thread {thread_id!r} stands in {self._database.shown_url}")
+    def latest(self, *, thread_id: str | None = None) -> LoggedDecision:
+        """The last decision, of one thread or of all; raises UnknownDecision."""
+        of = "" if thread_id is None else f" of thread {thread_id!r}"
+        return self._only(latest_decision(thread_id), f"no decision{of} stands in {self._database.shown_url}")
 
     def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:
         """Decisions of `since <= decided_at < until`, oldest first, streamed; a slow reader holds up no writer."""

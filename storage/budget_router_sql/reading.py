@@ -24,10 +24,10 @@ def one_decision(decision_id: str) -> Select[Any]:
     return _WITH_MENU.where(decisions.c.id == decision_id)
 
 
-def last_of_thread(thread_id: str) -> Select[Any]:
-    """The decision that was made last in a thread, with its menu."""
-    latest_first = decisions.c.decided_at.desc(), decisions.c.position.desc()
-    return _WITH_MENU.where(decisions.c.thread_id == thread_id).order_by(*latest_first).limit(1)
+def latest_decision(thread_id: str | None) -> Select[Any]:
+    """The decision that was made last, in one thread or in all, with its menu."""
+    question = _WITH_MENU.order_by(decisions.c.decided_at.desc(), decisions.c.position.desc()).limit(1)
+    return question if thread_id is None else question.where(decisions.c.thread_id == thread_id)
 
 
 def next_in_window(since: datetime | None, until: datetime | None, after: tuple[datetime, int] | None) -> Select[Any]:

@@ -1,0 +1,193 @@
+"""The command line: each command parses, calls one public function, and prints.
+
+Data goes to standard output, talk to standard error; exit code 0 is done, 1 failed, 2 misused.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from budget_router import Budget, BudgetRouterError, Menu
+from budget_router import refresh as refresh_ledger
+from budget_router.errors import InvalidInput
+from budget_router_sql import SqlLedger
+
+app = typer.Typer(
+    name="budget-router",
+    help="Decides, before each reasoning step of an LLM agent, how much test-time compute the task deserves.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+_talk = Console(stderr=True)
+
+LedgerUrl = Annotated[str, typer.Option("--ledger", help="SQLAlchemy URL of the ledger, e.g. sqlite:///spend.db")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def main() -> None:
+    """Run a command; a user's slip shows our error text, not a traceback."""
+    try:
+        app()
+    except BudgetRouterError as error:
+        _talk.print(f"[bold red]error[/] {type(error).__name__}:", end=" ", highlight=False)
+        _talk.print(str(error), markup=False, highlight=False)
+        sys.exit(1)
+
+
+@app.command(epilog="Example: budget-router demo --budget 22 --seed 0 --out demo")
+def demo(
+    budget: Annotated[str, typer.Option(help="Average completion tokens per task.")] = "22:completion_tokens",
+    seed: Annotated[int, typer.Option(min=0, help="Of the live run; replayed seeds follow it.")] = 0,
+    seeds: Annotated[int, typer.Option(min=2, help="Seeds of the comparison.")] = 10,
+    out: Annotated[Path, typer.Option(help="Folder for report.html and spend.db.")] = Path("demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Work through recorded tasks, learn from the ledger, and show what the same budget then buys."""
+    from budget_router.reports import write_report
+    from budget_router_cli import story, telling
+
+    average = Budget.parse(budget, unit="completion_tokens")
+    if average.unit != "completion_tokens":
+        raise InvalidInput(f"the demo's recording is priced in completion tokens, not {average.unit}: say --budget 22")
+    with _progress() as progress:
+        told = story.tell(average, seed=seed, n_seeds=seeds, out=out, progress=progress)
+    command = f"budget-router demo --budget {average.per_task:g} --seed {seed} --seeds {seeds}"
+    write_report(telling.page(told, command=command), out / "report.html")
+    if as_json:
+        typer.echo(json.dumps(telling.as_json(told), indent=1))
+        return
+    console = Console(width=100) if not sys.stdout.isatty() else Console()
+    console.print(telling.table(told))
+    console.print(f"\n{telling.verdict(told)}", highlight=False)
+    console.print(
+        f"\nIn {told.seconds:.0f} s. Look next at\n  {out / 'report.html'}   the pictures\n  {out / 'spend.db'}      "
+        f"every decision, call and outcome\n  budget-router policies --ledger sqlite:///{out / 'spend.db'}",
+        highlight=False,
+    )
+
+
+@app.command(epilog="Example: budget-router refresh --ledger sqlite:///spend.db --budget 800:tokens --since 30d")
+def refresh(
+    ledger: LedgerUrl,
+    budget: Annotated[str, typer.Option(help="Average per task, as number:unit.")],
+    since: Annotated[str | None, typer.Option(help="Window, e.g. 30d, 12h, or an ISO date.")] = None,
+    learner: Annotated[str, typer.Option(help="value or imitator.")] = "value",
+    seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
+    promote: Annotated[bool, typer.Option("--promote/--no-promote", help="Let the candidate serve.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Learn a policy again from what was logged, under the menu of the latest decision."""
+    average = Budget.parse(budget)
+    with _opened(ledger) as book:
+        menu = book.latest().menu
+        result = refresh_ledger(book, menu=menu, budget=average, learner=learner, since=_moment(since), seed=seed)
+        if promote:
+            result.promote()
+    unit = average.unit.replace("_", " ")
+    facts = {
+        "version": result.version,
+        "promoted": promote,
+        "n_decisions": result.n_decisions,
+        "n_tasks": result.n_tasks,
+        "n_graded": result.n_graded,
+        "shadow_price": result.allocation.lam,
+        "duality_gap": result.allocation.duality_gap,
+        "accuracy": result.accuracy._asdict(),
+        "gain": result.gain._asdict(),
+        "spend": result.spend,
+        "budget": average.per_task,
+        "seed": seed,
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    allocation = result.allocation
+    _lines(
+        ("read", f"{result.n_decisions:,} decisions on {result.n_tasks:,} tasks"),
+        ("solved", f"λ = {allocation.lam:.3g} per {unit} · spend {allocation.spend:.4g} of {average.per_task:g}"),
+        ("candidate", f"{result.version} · accuracy {result.accuracy} · spend {result.spend:.4g} expected"),
+        ("gain", f"{result.gain} over the best static mix at that spend, held out, doubly robust"),
+        ("promoted" if promote else "kept", "routers of this menu pick it up within seconds" if promote else "not serving"),
+    )
+
+
+@app.command(epilog="Example: budget-router policies --ledger sqlite:///spend.db")
+def policies(ledger: LedgerUrl, as_json: AsJson = False) -> None:
+    """List the policies learned for the menu of the latest decision, with their evidence; the active one is marked."""
+    with _opened(ledger) as book:
+        menu: Menu = book.latest().menu
+        active = book.registry.active_version(menu.hash)
+        records = [book.registry.load(version) for version in book.registry.versions(menu.hash)]
+    if as_json:
+        rows: list[dict[str, Any]] = [  # Any: JSON
+            {"version": one.version, "active": one.version == active, "created_at": one.created_at.isoformat(), **one.evidence}
+            for one in records
+        ]
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for one in records:
+        mark = "active" if one.version == active else ""
+        gain = one.evidence.get("gain")
+        shown = "gain {:+.3f} [{:+.3f}, {:+.3f}]".format(*gain) if isinstance(gain, list) else ""
+        typer.echo(f"{one.version}  {one.created_at:%Y-%m-%d %H:%M}  {mark:6s}  {shown}")
+    if not records:
+        _talk.print("no policy was learned for this menu yet: budget-router refresh", highlight=False)
+
+
+@app.command(epilog="Example: budget-router promote 77ac9cca7023 --ledger sqlite:///spend.db")
+def promote(version: Annotated[str, typer.Argument(help="As `policies` lists it.")], ledger: LedgerUrl) -> None:
+    """Let a saved policy serve; naming an older one rolls back."""
+    with _opened(ledger) as book:
+        book.registry.promote(version)
+    typer.echo(f"{version} serves; routers of its menu pick it up within seconds")
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[SqlLedger]:
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        raise InvalidInput(f"no ledger at {url!r}: name the file that SqlLedger was given")
+    with SqlLedger(url) as book:
+        yield book
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    columns = TextColumn("{task.description:32s}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=_talk, disable=not _talk.is_terminal) as bars:
+        known: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in known:
+                known[what] = bars.add_task(what, total=total)
+                if not _talk.is_terminal:
+                    _talk.print(f"{what}: {total}", highlight=False)
+            bars.update(known[what], completed=done)
+
+        yield tell
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    hours = {"d": 24.0, "h": 1.0, "m": 1 / 60}.get(text[-1:])
+    try:
+        if hours is not None:
+            return datetime.now(UTC) - timedelta(hours=hours * float(text[:-1]))
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput(f"--since {text!r} is neither a span like 30d or 12h nor an ISO date") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _lines(*lines: tuple[str, str]) -> None:
+    for name, text in lines:
+        typer.echo(f"{name:10s}{text}")

@@ -1,0 +1,159 @@
+"""The demo: cold start, refresh, and unseen tasks, through a LangGraph agent; then the same by replay for many seeds."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from budget_router import Budget, BudgetRouter, Menu, Refresh, Task, refresh
+from budget_router.records import LoggedDecision
+from budget_router_cli.experiment import EXPLORATION, HORIZON, Comparison, Split, compare, trial
+from budget_router_cli.recording import Deck, Recording, demo_menu, load_recording, short_answer
+from budget_router_cli.replaying import ReplayingModel
+from budget_router_langgraph import budgeted_reasoner
+from budget_router_sql import SqlLedger
+
+DEFAULT_BUDGET = Budget(per_task=22, unit="completion_tokens")
+FRONTIER_SHARES = (0.55, 1.5, 2.5, 4.0)
+"""Multiples of the budget at which the frontier is measured besides the budget itself."""
+N_DRAWS = 400
+"""Bootstrap resamples: the ends of an interval move by a tenth of a point between 400 and 1,000."""
+COLD, LEARNED = "cold start", "learned policy"
+
+_LEAST_BUDGET = 8.0
+"""Completion tokens below which the menu leaves nothing to choose."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it, out of how much."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """All that the demo did and measured."""
+
+    budget: Budget
+    seed: int
+    n_seeds: int
+    menu: Menu
+    recording: Recording
+    refreshed: Refresh
+    logged: tuple[tuple[str, LoggedDecision], ...]
+    """Every live decision with its phase, in order, as the ledger gives it back."""
+    at_budget: Comparison
+    frontier: tuple[Comparison, ...]
+    """By rising budget, the budget itself among them."""
+    seconds: float
+
+    def live(self, phase: str) -> tuple[float, float]:
+        """Mean spend and mean graded score of a live phase."""
+        ours = [entry for name, entry in self.logged if name == phase]
+        spend = [entry.settlement.spend.in_unit(self.budget.unit) for entry in ours if entry.settlement]
+        score = [entry.outcome.score for entry in ours if entry.outcome]
+        return float(np.mean(spend)), float(np.mean(score))
+
+
+def tell(budget: Budget, *, seed: int, n_seeds: int, out: Path, progress: Progress) -> Story:
+    """Run the demo; leaves `spend.db` in `out`, in place of an earlier demo's.
+
+    Args:
+        budget: completion tokens per task.
+        seed: of the live run; the replayed seeds follow it.
+        n_seeds: seeds of the comparison.
+        out: folder for what is written.
+        progress: told how far it is.
+    """
+    started = time.perf_counter()
+    recording, menu = load_recording(), demo_menu()
+    out.mkdir(parents=True, exist_ok=True)
+    for file in ("spend.db", "spend.db-wal", "spend.db-shm"):
+        (out / file).unlink(missing_ok=True)
+    with SqlLedger(f"sqlite:///{out / 'spend.db'}") as ledger:
+        router = BudgetRouter(menu, budget, ledger=ledger, horizon=HORIZON, exploration=EXPLORATION, seed=seed)
+        deck = Deck(recording, seed=seed)
+        agent = build_agent(router, deck)
+        split = Split.of(len(recording.tasks), seed=seed)
+        stream = [recording.tasks[row] for row in split.stream]
+        cold = work(agent, router, stream, recording, phase=COLD, progress=progress)
+        refreshed = refresh(ledger, menu=menu, budget=budget, seed=seed)
+        refreshed.promote()
+        router.reload()  # it would look by itself within two seconds
+        unseen = [recording.tasks[row] for row in split.unseen]
+        learned = work(agent, router, unseen, recording, phase=LEARNED, progress=progress)
+        logged = tuple(
+            (phase, ledger.decision(decision_id)) for phase, ids in ((COLD, cold), (LEARNED, learned)) for decision_id in ids
+        )
+    frontier = _frontier(recording, menu, budget, range(seed, seed + n_seeds), progress)
+    return Story(
+        budget=budget,
+        seed=seed,
+        n_seeds=n_seeds,
+        menu=menu,
+        recording=recording,
+        refreshed=refreshed,
+        logged=logged,
+        at_budget=next(one for one in frontier if one.budget == budget.per_task),
+        frontier=frontier,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def build_agent(router: BudgetRouter, deck: Deck) -> CompiledStateGraph[Any, Any, Any, Any]:  # Any: LangGraph's own parameters
+    """An agent whose one reasoning step is budgeted: the router decides, the recorded model replies, the vote answers."""
+    graph = StateGraph(MessagesState)
+    by_text = deck.recording.by_text
+    graph.add_node(
+        "reason",
+        budgeted_reasoner(
+            router,
+            ReplayingModel(deck),
+            task_from=lambda state: by_text[str(state["messages"][-1].text)],
+            answer=short_answer,
+        ),
+    )
+    graph.add_edge(START, "reason")
+    graph.add_edge("reason", END)
+    return graph.compile(checkpointer=InMemorySaver())
+
+
+def work(
+    agent: CompiledStateGraph[Any, Any, Any, Any],  # Any: LangGraph's own parameters
+    router: BudgetRouter,
+    tasks: Sequence[Task],
+    recording: Recording,
+    *,
+    phase: str,
+    progress: Progress,
+) -> list[str]:
+    """Let the agent work through tasks, and grade each answer; the decisions' ids."""
+    ids = []
+    for position, task in enumerate(tasks):
+        thread = {"configurable": {"thread_id": f"{phase} {position}"}}
+        final = agent.invoke({"messages": [HumanMessage(task.text)]}, thread)["messages"][-1]
+        decision_id = final.response_metadata["budget_router"]["decision_id"]
+        strategy = router.menu[final.response_metadata["budget_router"]["strategy"]]
+        scores = recording.scores(task, strategy)
+        router.grade(decision_id, score=scores.get(short_answer(str(final.text)) or "", 0.0), answer_scores=scores)
+        ids.append(decision_id)
+        progress(f"{phase}, through the graph", position + 1, len(tasks))
+    return ids
+
+
+def _frontier(recording: Recording, menu: Menu, budget: Budget, seeds: range, progress: Progress) -> tuple[Comparison, ...]:
+    budgets = sorted({budget.per_task, *(round(share * budget.per_task, 6) for share in FRONTIER_SHARES)})
+    compared = []
+    budgets = [per_task for per_task in budgets if per_task >= min(budget.per_task, _LEAST_BUDGET)]
+    for position, per_task in enumerate(budgets):
+        here = budget.model_copy(update={"per_task": per_task})
+        trials = []
+        for number, seed in enumerate(seeds):
+            trials.append(trial(recording, menu, here, seed=seed))
+            progress("replayed seeds", position * len(seeds) + number + 1, len(budgets) * len(seeds))
+        compared.append(compare(recording, menu, here, trials, n_draws=N_DRAWS))
+    return tuple(compared)
