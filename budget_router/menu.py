@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, PositiveInt, RootModel, ValidationError, model_validator
 
 from budget_router.errors import InvalidInput
-from budget_router.words import Name, NonNegative, Positive, Word, explain
+from budget_router.words import Name, NonNegative, Positive, Text, Word, explain
 
 Effort = Literal["minimal", "low", "medium", "high"]
+
+MAX_NAME_CHARACTERS = 200
 
 
 class Sampling(Word):
@@ -23,7 +25,7 @@ class Sampling(Word):
     model: Name | None = None
     temperature: NonNegative | None = None
     max_tokens: PositiveInt | None = None
-    instruction: str | None = None
+    instruction: Text | None = None
     effort: Effort | None = None
     max_thinking_tokens: PositiveInt | None = None
 
@@ -36,28 +38,23 @@ class Sampling(Word):
 class _Strategy(Word):
     """What all strategies may set. `None` leaves the model's own setting."""
 
-    name: str = Field("", max_length=200)
+    name: Text = Field("", max_length=MAX_NAME_CHARACTERS)
     """Stable name in logs and routes; by default the kind and its distinguishing settings."""
     model: Name | None = None
     temperature: NonNegative | None = None
     max_tokens: PositiveInt | None = None
-    instruction: str | None = None
+    instruction: Text | None = None
     """Put before the task as a system message."""
     typical_completion_tokens: Positive = 300.0
     """Completion tokens of one answer, as guessed before anything was measured."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _default_name(cls, fields: Any) -> Any:  # Any: whatever the caller gave, before validation
-        if isinstance(fields, dict) and not fields.get("name"):
-            return {**fields, "name": cls._name_of(fields)}
-        return fields
-
-    @classmethod
-    def _name_of(cls, fields: dict[str, Any]) -> str:
-        kind = cls.model_fields["kind"].default
-        settings = [fields.get(name) for name in ("k", "effort", "max_thinking_tokens", "model")]
-        return "_".join([kind, *(re.sub(r"\W+", "_", str(setting)) for setting in settings if setting is not None)])
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if not self.name:
+            settings = [getattr(self, name, None) for name in ("kind", "k", "effort", "max_thinking_tokens", "model")]
+            name = "_".join(re.sub(r"\W+", "_", str(setting)) for setting in settings if setting is not None)
+            object.__setattr__(self, "name", name[:MAX_NAME_CHARACTERS])  # frozen only once it is complete
+        return self
 
     @property
     def n_samples(self) -> int:
@@ -130,7 +127,9 @@ class Menu(RootModel[tuple[Strategy, ...]]):
 
     model_config = ConfigDict(frozen=True)
 
-    def __init__(self, strategies: Iterable[Any]) -> None:  # Any: pydantic checks each just below
+    def __init__(self, /, strategies: Iterable[Any] = (), **unknown: Any) -> None:  # Any: pydantic checks each just below
+        if unknown:
+            raise InvalidInput(f"Menu: it has no {min(unknown)!r}: pass a list of strategies")
         try:
             super().__init__(tuple(strategies))
         except ValidationError as error:

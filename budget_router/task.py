@@ -1,11 +1,12 @@
 """What is to be reasoned about."""
 
+import math
 from typing import Any
 
 from pydantic import Field, field_validator
 
 from budget_router.errors import InvalidTask
-from budget_router.words import Name, Word
+from budget_router.words import Name, Word, storable
 
 MAX_TASK_CHARACTERS = 1_000_000
 """Longest text a task may hold: four times the context of today's largest models at one token per character."""
@@ -30,16 +31,19 @@ class Task(Word):
     metadata: dict[str, MetadataValue] = Field(default_factory=dict)
     """Facts known before the answer, kept with the decision and shown in reports by name."""
 
-    def __init__(self, text: str, **fields: Any) -> None:  # Any: pydantic checks the fields just below
+    def __init__(self, /, text: str = "", **fields: Any) -> None:  # Any: pydantic checks the fields just below
         super().__init__(text=check_text(text), **fields)
 
     @field_validator("metadata")
     @classmethod
     def _storable(cls, metadata: dict[str, MetadataValue]) -> dict[str, MetadataValue]:
         for name, fact in metadata.items():
-            for text in (name, fact):
-                if isinstance(text, str):
-                    check_text(text, of=f"metadata {name[:40]!r}")
+            of = f"metadata {name[:40]!r}"
+            check_text(name, of=of)
+            if isinstance(fact, str) and fact.strip():
+                check_text(fact, of=of)
+            if isinstance(fact, float) and not math.isfinite(fact):
+                raise InvalidTask(f"{of} is {fact}: JSON cannot hold it, leave it out or write it as text")
         return metadata
 
 
@@ -53,12 +57,7 @@ def check_text(text: object, *, of: str = "task") -> str:
         raise InvalidTask(
             f"{of}: text of {len(text):,} characters is over the limit of {MAX_TASK_CHARACTERS:,}: shorten or summarise it first"
         )
-    if "\0" in text:
-        raise InvalidTask(f"{of}: text holds a NUL byte at {text.index(chr(0))}: remove it, databases refuse it")
     try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidTask(
-            f"{of}: text holds a lone surrogate at {error.start}: decode its source as UTF-8 with errors='replace'"
-        ) from error
-    return text
+        return storable(text)
+    except ValueError as error:
+        raise InvalidTask(f"{of}: {error}") from error
