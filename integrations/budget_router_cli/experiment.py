@@ -16,7 +16,8 @@ from budget_router.evaluation import Estimate, honest_oracle, mix_at_spend, pair
 from budget_router.strategies import Reply, Request, plan, run
 from budget_router_cli.recording import Deck, Recording, prompt_of, short_answer
 
-TRAINING_SHARE = 0.6
+N_FOLDS, N_UNSEEN_FOLDS = 5, 2
+"""Parts that the tasks are cut into, and how many of them are unseen: three fifths are learned from."""
 N_VISITS = 3
 """Times that each training task comes by while the cold start collects."""
 HORIZON = 25
@@ -33,12 +34,13 @@ class Split:
 
     @classmethod
     def of(cls, n_tasks: int, *, seed: int) -> "Split":
-        """Draw a split; every seed has its own."""
+        """Draw a split; in each run of `N_FOLDS` seeds every task is unseen equally often, so that seeds weigh tasks alike."""
+        fold = np.random.default_rng([seed // N_FOLDS, n_tasks]).permutation(np.arange(n_tasks) % N_FOLDS)
+        is_unseen = (fold - seed) % N_FOLDS < N_UNSEEN_FOLDS
         rng = np.random.default_rng([seed, n_tasks])
-        order = rng.permutation(n_tasks)
-        n_training = round(TRAINING_SHARE * n_tasks)
-        stream = np.concatenate([rng.permutation(order[:n_training]) for _ in range(N_VISITS)])
-        return cls(stream, order[n_training:])
+        training = np.flatnonzero(~is_unseen)
+        stream = np.concatenate([rng.permutation(training) for _ in range(N_VISITS)])
+        return cls(stream, rng.permutation(np.flatnonzero(is_unseen)))
 
 
 @dataclass(frozen=True)

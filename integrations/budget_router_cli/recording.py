@@ -104,9 +104,9 @@ class Deck:
         """The next reply."""
         key = task_id, prompt
         order = self._order[key]
-        position = self._drawn[key]
+        position = int(order[self._drawn[key] % len(order)])
         self._drawn[key] += 1
-        return self.recording.completions[key][order[position % len(order)]]
+        return self.recording.completions[key][position]
 
 
 def demo_menu() -> Menu:

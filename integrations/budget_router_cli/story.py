@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -27,6 +28,8 @@ N_DRAWS = 400
 """Bootstrap resamples: the ends of an interval move by a tenth of a point between 400 and 1,000."""
 COLD, LEARNED = "cold start", "learned policy"
 
+N_FRONTIER_SEEDS = 5
+"""Seeds at the frontier's other budgets."""
 _LEAST_BUDGET = 8.0
 """Completion tokens below which the menu leaves nothing to choose."""
 
@@ -134,7 +137,7 @@ def work(
     """Let the agent work through tasks, and grade each answer; the decisions' ids."""
     ids = []
     for position, task in enumerate(tasks):
-        thread = {"configurable": {"thread_id": f"{phase} {position}"}}
+        thread = RunnableConfig(configurable={"thread_id": f"{phase} {position}"})
         final = agent.invoke({"messages": [HumanMessage(task.text)]}, thread)["messages"][-1]
         decision_id = final.response_metadata["budget_router"]["decision_id"]
         strategy = router.menu[final.response_metadata["budget_router"]["strategy"]]
@@ -149,11 +152,13 @@ def _frontier(recording: Recording, menu: Menu, budget: Budget, seeds: range, pr
     budgets = sorted({budget.per_task, *(round(share * budget.per_task, 6) for share in FRONTIER_SHARES)})
     compared = []
     budgets = [per_task for per_task in budgets if per_task >= min(budget.per_task, _LEAST_BUDGET)]
-    for position, per_task in enumerate(budgets):
+    n_done, n_trials = 0, len(seeds) + (len(budgets) - 1) * len(seeds[:N_FRONTIER_SEEDS])
+    for per_task in budgets:
         here = budget.model_copy(update={"per_task": per_task})
         trials = []
-        for number, seed in enumerate(seeds):
+        for seed in seeds if per_task == budget.per_task else seeds[:N_FRONTIER_SEEDS]:
             trials.append(trial(recording, menu, here, seed=seed))
-            progress("replayed seeds", position * len(seeds) + number + 1, len(budgets) * len(seeds))
+            n_done += 1
+            progress("replayed seeds", n_done, n_trials)
         compared.append(compare(recording, menu, here, trials, n_draws=N_DRAWS))
     return tuple(compared)

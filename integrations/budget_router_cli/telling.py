@@ -8,7 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from budget_router.allocation import frontier
-from budget_router.evaluation import Estimate, paired_bootstrap
+from budget_router.evaluation import Estimate, clustered_mean
 from budget_router.reports import AllocationResult, CalibrationResult, FrontierResult, Point, Report, StreamResult
 from budget_router_cli.story import COLD, LEARNED, Story
 
@@ -113,14 +113,9 @@ def _interval(estimate: Estimate) -> str:
 
 def _fixed(story: Story) -> tuple[Point, ...]:
     accuracy, cost = story.recording.table(story.menu)
-    rng = np.random.default_rng(0)
     return tuple(
         Point(
-            name,
-            float(cost[:, column].mean()),
-            paired_bootstrap(
-                lambda rows, column=column: float(accuracy[rows, column].mean()), len(accuracy), rng=rng, n_draws=400
-            ),
+            name, float(cost[:, column].mean()), clustered_mean(accuracy[:, column], [str(t.id) for t in story.recording.tasks])
         )
         for column, name in enumerate(story.menu.names)
     )
