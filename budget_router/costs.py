@@ -2,6 +2,7 @@
 
 from budget_router.budget import Unit
 from budget_router.menu import Strategy
+from budget_router.records import usd
 from budget_router.tariffs import Tariffs
 
 TYPICAL_TOKENS_PER_SECOND = 50.0
@@ -36,6 +37,6 @@ def expected_cost(
         case "usd":
             named = strategy.model or model or "(no model named)"
             bill = tariffs.bill(named, prompt_tokens=prompt_tokens, completion_tokens=round(completion_tokens))
-            return strategy.n_samples * bill.nano_usd / 1e9
+            return usd(strategy.n_samples * bill.nano_usd)
         case _:
             return completion_tokens / TYPICAL_TOKENS_PER_SECOND

@@ -288,7 +288,8 @@ class BudgetRouter:
                 cached_tokens=call.cached_tokens,
                 at=call.started_at,
             )
-        except UnknownTariff:
+        except (UnknownTariff, InvalidInput) as error:  # what was billed is kept all the same, its price unknown
+            _log.warning("call %s is kept without a price: %s", call.id, error)
             return call
         return call.model_copy(update={"nano_usd": bill.nano_usd, "tariff": bill.tariff})
 

@@ -5,18 +5,20 @@ Prices come from the `genai-prices` package, and from the user first. A model th
 
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import cache
 from importlib.metadata import version
 from typing import NamedTuple
 
 from pydantic import Field
 
-from budget_router.errors import UnknownTariff
+from budget_router.errors import InvalidInput, UnknownTariff
 from budget_router.words import Word
 
 _NANO = Decimal(10**9)
 _MILLION = Decimal(10**6)
+_ARITHMETIC = Context(prec=60, rounding=ROUND_HALF_EVEN)
+"""Digits enough that nothing is rounded before the end, whatever context the caller has set."""
 
 
 class Tariff(Word):
@@ -26,6 +28,12 @@ class Tariff(Word):
     completion: Decimal = Field(ge=0, allow_inf_nan=False)
     cached: Decimal | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Of prompt tokens read from the provider's cache; as `prompt` when not given."""
+
+    def amount(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> Decimal:
+        """USD of a call, not rounded."""
+        cached = self.prompt if self.cached is None else self.cached
+        uncached_tokens = prompt_tokens - cached_tokens
+        return (uncached_tokens * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / _MILLION
 
 
 class Bill(NamedTuple):
@@ -48,7 +56,7 @@ class Tariffs:
     def bill(
         self, model: str, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0, at: datetime | None = None
     ) -> Bill:
-        """Price a call, rounded half-even to nano-USD once; raises UnknownTariff for a model on no list.
+        """Price a call, rounded half-even to nano-USD once.
 
         Args:
             model: as the provider names it.
@@ -56,29 +64,34 @@ class Tariffs:
             completion_tokens: all of them, reasoning included.
             cached_tokens: those of the prompt that the provider read from its cache.
             at: when the call was made; prices change.
-        """
-        if model in self.own:
-            tariff = self.own[model]
-            cached = tariff.prompt if tariff.cached is None else tariff.cached
-            total = (
-                (prompt_tokens - cached_tokens) * tariff.prompt + cached_tokens * cached + completion_tokens * tariff.completion
-            )
-            return Bill(_nano_usd(total / _MILLION), "own")
-        # genai-prices holds 1.5 MB of prices: it is read when the first one is asked for
-        from genai_prices import Usage, calc_price
 
-        try:
-            price = calc_price(
-                Usage(input_tokens=prompt_tokens, output_tokens=completion_tokens, cache_read_tokens=cached_tokens),
-                model_ref=model,
-                genai_request_timestamp=at,
+        Raises:
+            UnknownTariff: the model is on no list.
+            InvalidInput: a count is negative, or more tokens were cached than sent.
+        """
+        if not 0 <= cached_tokens <= prompt_tokens or completion_tokens < 0:
+            raise InvalidInput(
+                f"call of {model!r}: {prompt_tokens} prompt, {cached_tokens} cached, {completion_tokens} completion tokens: "
+                "counts are not negative, and cached tokens are part of the prompt's"
             )
-        except LookupError as error:
-            raise UnknownTariff(
-                f"no price is known for model {model!r} in {_price_list()}: "
-                f"give its price, Tariffs({{{model!r}: Tariff(prompt=..., completion=...)}}), in USD per million tokens"
-            ) from error
-        return Bill(_nano_usd(price.total_price), _price_list())
+        with localcontext(_ARITHMETIC):
+            if model in self.own:
+                return Bill(_nano_usd(self.own[model].amount(prompt_tokens, completion_tokens, cached_tokens)), "own")
+            return Bill(_nano_usd(_listed_amount(model, prompt_tokens, completion_tokens, cached_tokens, at)), _price_list())
+
+
+def _listed_amount(model: str, prompt_tokens: int, completion_tokens: int, cached_tokens: int, at: datetime | None) -> Decimal:
+    # genai-prices holds 1.5 MB of prices: it is read when the first one is asked for
+    from genai_prices import Usage, calc_price
+
+    usage = Usage(input_tokens=prompt_tokens, output_tokens=completion_tokens, cache_read_tokens=cached_tokens)
+    try:
+        return calc_price(usage, model_ref=model, genai_request_timestamp=at).total_price
+    except LookupError as error:
+        raise UnknownTariff(
+            f"no price is known for model {model!r} in {_price_list()}: "
+            f"give its price, Tariffs({{{model!r}: Tariff(prompt=..., completion=...)}}), in USD per million tokens"
+        ) from error
 
 
 def _nano_usd(amount: Decimal) -> int:
