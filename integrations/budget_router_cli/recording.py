@@ -73,15 +73,23 @@ class Recording:
             half: seed and side (0 or 1): read only one half of each task's samples, drawn at random. A vote of more samples
                 than a half holds is then a vote of the whole half, at its cost.
         """
-        cells = [[self._cell(task, strategy, half) for strategy in menu] for task in self.tasks]
-        both = np.array(cells)
+        key = menu.hash, half
+        if key not in self._tables:
+            cells = [[self._cell(row, strategy, half) for strategy in menu] for row in range(len(self.tasks))]
+            self._tables[key] = np.array(cells)
+        both = self._tables[key]
         return both[..., 0], both[..., 1]
 
-    def _cell(self, task: Task, strategy: Strategy, half: tuple[int, int] | None) -> tuple[float, float]:
+    @cached_property
+    def _tables(self) -> dict[tuple[str, tuple[int, int] | None], FloatArray]:
+        return {}
+
+    def _cell(self, row: int, strategy: Strategy, half: tuple[int, int] | None) -> tuple[float, float]:
+        task = self.tasks[row]
         replies = self.of(task, strategy)
         if half is not None:
             seed, side = half
-            shuffled = np.random.default_rng([seed, self.tasks.index(task), len(replies)]).permutation(len(replies))
+            shuffled = np.random.default_rng([seed, row, len(replies)]).permutation(len(replies))
             replies = tuple(replies[index] for index in shuffled[side::2])
         votes = min(strategy.n_samples, len(replies))
         accuracy = vote_accuracy([reply.answer for reply in replies], self.scores(task, strategy), votes)

@@ -13,11 +13,11 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from budget_router import Budget, BudgetRouter, Menu, Refresh, Task, refresh
+from budget_router import Budget, BudgetRouter, Menu, Refresh, Tariff, Tariffs, Task, refresh
 from budget_router.records import LoggedDecision
 from budget_router_cli.experiment import EXPLORATION, HORIZON, Comparison, Split, compare, trial
 from budget_router_cli.recording import Deck, Recording, demo_menu, load_recording, short_answer
-from budget_router_cli.replaying import ReplayingModel
+from budget_router_cli.replaying import MODEL_NAME, ReplayingModel
 from budget_router_langgraph import budgeted_reasoner
 from budget_router_sql import SqlLedger
 
@@ -78,7 +78,8 @@ def tell(budget: Budget, *, seed: int, n_seeds: int, out: Path, progress: Progre
     for file in ("spend.db", "spend.db-wal", "spend.db-shm"):
         (out / file).unlink(missing_ok=True)
     with SqlLedger(f"sqlite:///{out / 'spend.db'}") as ledger:
-        router = BudgetRouter(menu, budget, ledger=ledger, horizon=HORIZON, exploration=EXPLORATION, seed=seed)
+        free = Tariffs({MODEL_NAME: Tariff(prompt=0, completion=0)})  # it ran on our own machine; an unnamed price is no zero
+        router = BudgetRouter(menu, budget, ledger=ledger, tariffs=free, horizon=HORIZON, exploration=EXPLORATION, seed=seed)
         deck = Deck(recording, seed=seed)
         agent = build_agent(router, deck)
         split = Split.of(len(recording.tasks), seed=seed)
