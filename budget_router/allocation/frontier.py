@@ -55,16 +55,16 @@ class Frontier:
 
     def budget_for(self, accuracy: float) -> float:
         """The least spend that buys `accuracy`; raises InfeasibleBudget above the best that the strategies can do."""
-        if accuracy > self.accuracy[-1]:
+        if not accuracy <= self.accuracy[-1]:
             raise InfeasibleBudget(
                 f"accuracy of {accuracy:g} is above the best within reach, {self.accuracy[-1]:g}: add a stronger strategy"
             )
         return float(np.interp(accuracy, self.accuracy, self.spend))
 
     def price(self, budget: float) -> Price:
-        """The price that spends `budget`: λ = 0 above the dearest corner, the first slope below the cheapest one."""
-        if budget >= self.spend[-1]:
-            return Price(0.0, 1.0)
+        """The price that spends `budget`: λ = 0 from the dearest corner on, the first slope below the cheapest one."""
+        if budget >= self.spend[-1] or not len(self.shadow_price):
+            return Price(0.0, 0.0)  # strategies that tie where compute is free: the dearer one buys nothing
         segment = max(int(np.searchsorted(self.spend, budget, side="right")) - 1, 0)
         width = self.spend[segment + 1] - self.spend[segment]
         return Price(float(self.shadow_price[segment]), float(np.clip((budget - self.spend[segment]) / width, 0, 1)))
@@ -96,8 +96,8 @@ def trace(value: FloatArray, cost: FloatArray) -> Frontier:
     is_last = np.append(np.diff(steps.slope) != 0, True)[: len(steps.slope)]  # upgrades of one slope are one segment
     running_cost = np.concatenate([[0.0], np.cumsum(steps.cost)[is_last]])
     running_value = np.concatenate([[0.0], np.cumsum(steps.accuracy)[is_last]])
-    return Frontier(
-        (cost[rows, steps.start].sum() + running_cost) / n_tasks,
-        (value[rows, steps.start].sum() + running_value) / n_tasks,
-        steps.slope[is_last],
-    )
+    spend = (cost[rows, steps.start].sum() + running_cost) / n_tasks
+    best = (value[rows, steps.start].sum() + running_value) / n_tasks
+    rises = np.diff(spend) > 0  # a step too cheap to be seen beside the sum is taken at once
+    corner = np.append(rises, True)
+    return Frontier(spend[corner], best[corner], steps.slope[is_last][rises])

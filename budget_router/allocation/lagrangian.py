@@ -22,7 +22,7 @@ class Split:
     action: int
     """The dearer of the two; the other one stands in `Allocation.actions`."""
     share: float
-    """Probability of the dearer action, in (0, 1)."""
+    """Probability of the dearer action, in (0, 1]; 1 only where the rest of the budget differs from the upgrade by rounding."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,6 @@ def solve(accuracy: ArrayLike, cost: ArrayLike, budget: float) -> Allocation:
         return Allocation(0.0, actions, min(spend, budget), reached, reached, 0.0, "slack", None)
     left = max(budget - spend, 0.0)
     lam = float(steps.slope[n_taken])
-    share = left * n_tasks / float(steps.cost[n_taken])
+    share = min(left * n_tasks / float(steps.cost[n_taken]), 1.0)
     split = Split(int(steps.task[n_taken]), int(steps.action[n_taken]), share) if share > 0 else None
     return Allocation(lam, actions, min(spend, budget), reached, reached + lam * left, lam * left, "binding", split)

@@ -13,6 +13,8 @@ import numpy as np
 from budget_router.allocation.oracle import cheapest_argmax
 from budget_router.allocation.table import FloatArray, IntArray
 
+_STEEPEST = float(np.finfo(np.float64).max)
+
 
 class Upgrades(NamedTuple):
     """All upgrades of all tasks, by falling slope; equal slopes by step of their task, then by task."""
@@ -46,7 +48,9 @@ def upgrades(accuracy: FloatArray, cost: FloatArray) -> Upgrades:
         gained = accuracy[rows] - accuracy[rows, corner[rows]][:, None]
         added = cost[rows] - cost[rows, corner[rows]][:, None]
         slopes = np.full(gained.shape, -np.inf)
-        np.divide(gained, added, out=slopes, where=added > 0)
+        with np.errstate(over="ignore"):  # a gain over next to no cost: as steep as a number can be
+            np.divide(gained, added, out=slopes, where=added > 0)
+        np.minimum(slopes, _STEEPEST, out=slopes)
         target = cheapest_argmax(slopes, added)
         picked = np.arange(len(rows)), target
         # a hull's slopes fall; rounding may lift a collinear one by an ulp, and order within a task must hold
