@@ -43,7 +43,8 @@ class Featuriser:
 
     def transform(self, texts: Sequence[str]) -> FloatArray:
         """Features of texts; (n_texts, n_features)."""
-        return self.transform_known(np.array([structural_features(text) for text in texts]), texts)
+        structure = np.array([structural_features(text) for text in texts]).reshape(len(texts), len(STRUCTURE_NAMES))
+        return self.transform_known(structure, texts)
 
     def transform_known(self, structure: FloatArray, texts: Sequence[str] | None) -> FloatArray:
         """Features of tasks whose structure is known already, and whose texts may not be."""
@@ -68,7 +69,8 @@ class Featuriser:
         """The featuriser that `arrays` was taken from; raises ArtifactError if its structure is another version's."""
         if arrays["centre"].shape != (len(STRUCTURE_NAMES),):
             raise ArtifactError(
-                f"the policy reads {arrays['centre'].size} structural features, this version has {len(STRUCTURE_NAMES)}: train again"
+                f"the policy reads {arrays['centre'].size} structural features, this version has {len(STRUCTURE_NAMES)}: "
+                "train it again"
             )
         featuriser = cls()
         featuriser.centre_ = arrays["centre"].astype(np.float64)

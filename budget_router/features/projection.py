@@ -46,13 +46,15 @@ class TextProjection:
         weights = np.concatenate([weights for _, weights in rows])
         matrix = csr_array((weights, columns, pointers), shape=(len(texts), len(buckets)))
         n_components = min(self.n_components, *matrix.shape)
-        _, _, axes = randomized_svd(matrix, n_components=n_components, random_state=0)
-        self.axes_: FloatArray = np.ascontiguousarray(axes.T)
+        self.axes_: FloatArray = np.empty((len(buckets), 0))
+        if n_components:  # texts of signs alone have no words to stand together
+            _, _, axes = randomized_svd(matrix, n_components=n_components, random_state=0)
+            self.axes_ = np.ascontiguousarray(axes.T)
         return self
 
     def transform(self, texts: Sequence[str]) -> FloatArray:
         """Project texts; (n_texts, n_components), rows of unit length, zero where no word is known."""
-        return np.array([self._project(text) for text in texts])
+        return np.array([self._project(text) for text in texts]).reshape(len(texts), self.axes_.shape[1])
 
     def _project(self, text: str) -> FloatArray:
         columns, weights = self._weights(_ngrams(text))
