@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from budget_router.evaluation import Estimate
 
 
@@ -32,6 +34,11 @@ class FrontierResult:
     oracle: tuple[tuple[float, float], ...]
     """(spend, accuracy) of the honest oracle at several budgets."""
 
+    def mix_at(self, spend: float) -> float:
+        """Accuracy of the best static mix at a spend; beyond its corners, that of the last one."""
+        corners = np.array(sorted(self.mix), dtype=np.float64)
+        return float(np.interp(spend, corners[:, 0], corners[:, 1]))
+
 
 @dataclass(frozen=True)
 class AllocationResult:
@@ -50,6 +57,7 @@ class StreamResult:
     """Spend against the budget, decision by decision; the shadow price below it."""
 
     unit: str
+    """As in FrontierResult."""
     budget: float
     phase: tuple[str, ...]
     """(n,) name of each decision's phase, e.g. `cold start`, `learned policy`."""
@@ -64,9 +72,11 @@ class CalibrationResult:
     """Predicted against observed accuracy, and predicted against billed cost, in bins of the prediction."""
 
     unit: str
+    """As in FrontierResult."""
     accuracy: tuple[tuple[float, float, int], ...]
-    """(mean predicted, mean observed, n) of each bin."""
+    """(mean predicted, mean observed, n) of each bin; empty where nothing was predicted."""
     cost: tuple[tuple[float, float, int], ...]
+    """(mean predicted, mean billed, n) of each bin."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,181 @@
+"""The picture that explains the product: accuracy bought against compute spent."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from math import isfinite
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from budget_router.allocation import FloatArray
+from budget_router.evaluation import Estimate
+from budget_router.reports import theme
+from budget_router.reports.escaping import clipped
+from budget_router.reports.labels import Label, place
+from budget_router.reports.results import FrontierResult, Point
+from budget_router.reports.theme import Margins, per_cent, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_US = "learned policy"
+_DOTS = (0.0, (1.0, 1.2))
+
+
+def draw_frontier(result: FrontierResult) -> "Figure":
+    """Draw accuracy against spend: us, the fixed strategies, the best static mix, the honest oracle, the budget."""
+    figure = theme.sheet(460)
+    result = replace(result, policy=_known(result.policy), fixed=_known(result.fixed))
+    us = (*result.policy, result.operating_point)
+    corners = (*result.mix, *result.oracle)
+    named = (*us, *result.fixed)
+    accuracy = [each for point in named for each in point.accuracy if isfinite(each)] + [y for _, y in corners]
+    ax = theme.axes(figure, Margins(36, 24, 34, 46))
+    is_log = theme.scale_spend(ax, [result.budget, *(point.spend for point in named), *(x for x, _ in corners)])
+    theme.scale_accuracy(ax, accuracy)
+    theme.name_x(ax, f"Mean spend, {result.unit}{', log scale' if is_log else ''}")
+    drawn = [
+        *_curve(ax, sorted(result.mix), theme.MIX, width=1.8, linestyle=_DOTS),
+        *_curve(ax, sorted(result.oracle), theme.ORACLE, width=1.1),
+        *_fixed(ax, result.fixed),
+        *_policy(ax, result),
+        *_budget_and_gain(ax, result),
+    ]
+    place(ax, _frontier_labels(ax, result), drawn)
+    return figure
+
+
+def _known(points: Sequence[Point]) -> tuple[Point, ...]:
+    return tuple(point for point in points if isfinite(point.accuracy.value))
+
+
+def _curve(
+    ax: "Axes",
+    corners: Sequence[tuple[float, float]],
+    color: str,
+    *,
+    width: float,
+    linestyle: Literal["solid"] | tuple[float, tuple[float, float]] = "solid",
+) -> list[tuple[float, float]]:
+    """Draw straight segments, which a log axis bends, and return points along them."""
+    if not corners:
+        return []
+    x = _between([spend for spend, _ in corners])
+    y = np.interp(x, [spend for spend, _ in corners], [accuracy for _, accuracy in corners])
+    ax.plot(x, y, color=color, linewidth=width, linestyle=linestyle, zorder=2)
+    return list(zip(x.tolist(), y.tolist(), strict=True))
+
+
+def _between(corners: Sequence[float]) -> FloatArray:
+    """The corners and 24 steps between each two."""
+    steps = [np.linspace(start, stop, 24, endpoint=False) for start, stop in pairwise(corners)]
+    return np.concatenate([*steps, np.array(corners[-1:], dtype=np.float64)])
+
+
+def _fixed(ax: "Axes", points: Sequence[Point]) -> list[tuple[float, float]]:
+    for point in points:
+        _interval(ax, point.spend, point.accuracy, theme.MIX)
+        ax.plot(
+            point.spend,
+            point.accuracy.value,
+            color=theme.INK,
+            marker="o",
+            markersize=7,
+            markerfacecolor=theme.PAPER,
+            markeredgewidth=1.3,
+            clip_on=False,
+            zorder=4,
+        )
+    return [spot for point in points for spot in _span(point)]
+
+
+def _span(point: Point) -> list[tuple[float, float]]:
+    """A point and its interval, from end to end."""
+    known = [value for value in point.accuracy if isfinite(value)]
+    return [(point.spend, float(value)) for value in np.linspace(min(known), max(known), 9 if len(known) > 1 else 1)]
+
+
+def _interval(ax: "Axes", x: float, estimate: Estimate, color: str) -> None:
+    if isfinite(estimate.low) and isfinite(estimate.high):
+        ax.vlines(x, estimate.low, estimate.high, color=color, alpha=theme.BAND, linewidth=7, zorder=1)
+
+
+def _policy(ax: "Axes", result: FrontierResult) -> list[tuple[float, float]]:
+    """Draw the learned policy's line, its band and its operating point."""
+    points = sorted(result.policy, key=lambda point: point.spend)
+    known = [point for point in points if isfinite(point.accuracy.low) and isfinite(point.accuracy.high)]
+    if len(known) > 1:
+        x = _between([point.spend for point in known])
+        low, high = (np.interp(x, [p.spend for p in known], [p.accuracy[bound] for p in known]) for bound in (1, 2))
+        ax.fill_between(x, low, high, color=theme.POLICY, alpha=theme.BAND, linewidth=0, zorder=1)
+    along = _curve(ax, [(point.spend, point.accuracy.value) for point in points], theme.POLICY, width=3.2)
+    ax.plot(
+        [point.spend for point in points],
+        [point.accuracy.value for point in points],
+        linestyle="none",
+        marker="o",
+        markersize=6,
+        color=theme.POLICY,
+        clip_on=False,
+        zorder=5,
+    )
+    here = result.operating_point
+    _interval(ax, here.spend, here.accuracy, theme.POLICY)
+    ax.plot(
+        here.spend,
+        here.accuracy.value,
+        color=theme.POLICY,
+        marker="o",
+        markersize=12,
+        markeredgecolor=theme.PAPER,
+        markeredgewidth=2,
+        clip_on=False,
+        zorder=7,
+    )
+    return [*along, (here.spend, here.accuracy.value)]
+
+
+def _budget_and_gain(ax: "Axes", result: FrontierResult) -> list[tuple[float, float]]:
+    """Draw the budget, and the way up from the mix to us."""
+    ax.axvline(result.budget, color=theme.INK, linewidth=0.9, zorder=1)
+    upright = [(result.budget, float(y)) for y in np.linspace(*ax.get_ylim(), 60)]
+    if not result.mix:
+        return upright
+    here, mix = result.operating_point, result.mix_at(result.operating_point.spend)
+    ax.vlines(here.spend, mix, here.accuracy.value, color=theme.POLICY, linewidth=1.6, zorder=6)
+    ax.plot(here.spend, mix, marker="_", markersize=10, markeredgewidth=1.6, color=theme.POLICY, zorder=6)
+    return upright
+
+
+def _frontier_labels(ax: "Axes", result: FrontierResult) -> list[Label]:
+    here, top = result.operating_point, ax.get_ylim()[1]
+    value = f"{per_cent(here.accuracy.value, 1)} %"
+    policy = [(point.spend, point.accuracy.value) for point in result.policy]
+    labels = [Label(value if policy else f"{_US}: {value}", _at(here), theme.POLICY, "bold", theme.WORDS + 1)]
+    labels.append(Label(f"budget {plain(result.budget)}", ((result.budget, top),), size=theme.SMALL))
+    labels += [Label(clipped(point.name, 24), _at(point)) for point in result.fixed]
+    if policy:
+        labels.append(Label(_US, tuple(_along(policy)[::-1]), theme.POLICY, "bold", theme.WORDS + 1))
+    if result.mix:
+        mix = result.mix_at(here.spend)
+        gain = here.accuracy.value - mix
+        middle = tuple((here.spend, mix + share * gain) for share in (0.5, 0.35, 0.65, 0.2, 0.8))
+        if abs(gain) >= 0.0005:  # what one decimal shows
+            labels.append(Label(f"{100 * gain:+.1f} points", middle, theme.POLICY, size=theme.SMALL))
+        labels.append(Label("best static mix", tuple(_along(result.mix)[::-1]), theme.MIX, size=theme.SMALL))
+    if result.oracle:
+        labels.append(Label("honest oracle", tuple(_along(result.oracle)[::-1]), theme.ORACLE_INK, size=theme.SMALL))
+    return labels
+
+
+def _at(point: Point) -> tuple[tuple[float, float]]:
+    return ((point.spend, point.accuracy.value),)
+
+
+def _along(corners: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Places for a line's name: its corners and points between them."""
+    spend, accuracy = zip(*sorted(corners), strict=True)
+    x = _between(spend)[::4]
+    return list(zip(x.tolist(), np.interp(x, spend, accuracy).tolist(), strict=True))
