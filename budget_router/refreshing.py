@@ -1,5 +1,6 @@
 """Learn again from what was logged: read, tabulate, solve, learn, estimate, save; promoting is a step of its own."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,7 +35,7 @@ class Refresh:
     allocation: Allocation
     """The solve on the completed table: the shadow price of the budget on what was logged."""
     accuracy: Estimate
-    """Of the candidate at the budget, doubly robust on tasks held out from it."""
+    """Of the candidate at the budget, doubly robust on tasks held out from it; NaN where every graded decision was forced."""
     gain: Estimate
     """Over the best static mix at the same expected spend, paired, on the same terms."""
     spend: float
@@ -91,8 +92,8 @@ def refresh(
             "n_tasks": len(by_task.task_ids),
             "shadow_price": allocation.lam,
             "duality_gap": allocation.duality_gap,
-            "accuracy": list(held_out),
-            "gain": list(gain),
+            "accuracy": _known(held_out),
+            "gain": _known(gain),
             "spend": spend,
             "seed": seed,
         },
@@ -116,8 +117,8 @@ def refresh(
 def _judge(policy: LearnedPolicy, table: OutcomeTable, budget: float) -> tuple[Estimate, Estimate, float]:
     """Accuracy, gain over the static mix, and spend of the policy, on graded decisions by held-out predictions."""
     row_of = {task_id: row for row, task_id in enumerate(policy.table_.task_ids)}
-    graded = table.rows(np.flatnonzero(table.is_observed.any(axis=1)))
-    rows = np.array([row_of[task_id] for task_id in graded.task_ids])
+    graded = table.rows(np.flatnonzero(table.is_observed.any(axis=1) & ~table.is_forced))
+    rows = np.array([row_of[task_id] for task_id in graded.task_ids], dtype=np.intp)
     held_out = policy.held_out_
     chosen = policy.choose(held_out, budget).probabilities
     spend = _mean_cost(chosen, held_out.cost)
@@ -128,6 +129,10 @@ def _judge(policy: LearnedPolicy, table: OutcomeTable, budget: float) -> tuple[E
     ours = doubly_robust(graded, predicted[rows], chosen[rows])
     static = doubly_robust(graded, predicted[rows], mix[rows])
     return clustered_mean(ours, graded.task_ids), clustered_mean(ours - static, graded.task_ids), spend
+
+
+def _known(estimate: Estimate) -> list[float | None]:
+    return [None if math.isnan(number) else number for number in estimate]
 
 
 def _mean_cost(probabilities: FloatArray, cost: FloatArray) -> float:

@@ -26,12 +26,14 @@ def clustered_mean(terms: FloatArray, cluster: Sequence[str]) -> Estimate:
     """Mean of `terms` with a normal interval that lets terms of one cluster be alike.
 
     The standard error is `√(Σ_c (Σ_{i∈c} (t_i - mean))²) / n · √(C / (C - 1))` over C clusters (Liang and Zeger 1986,
-    Biometrika 73(1)); with one cluster it is not a number.
+    Biometrika 73(1)); with one cluster it is not a number, and without any term the mean is none either.
 
     Args:
         terms: (n,) per-decision terms.
         cluster: (n,) what terms share, e.g. their task's id.
     """
+    if not len(terms):
+        return Estimate(float("nan"), float("nan"), float("nan"))
     _, member = np.unique(np.asarray(cluster), return_inverse=True)
     n_clusters = int(member.max()) + 1
     mean = float(terms.mean())

@@ -10,11 +10,11 @@ def doubly_robust(table: OutcomeTable, predicted: FloatArray, target_prob: Float
     """Doubly robust terms of a policy's accuracy, one per logged decision; their mean is the estimate.
 
     `Σ_k π_k m_k + Σ_k π_k 1[k observed] / p_k · (y_k - m_k)` with the predicted accuracies m, the evaluated policy's
-    probabilities π, and the probability p_k that the log revealed cell k. Unbiased when the p are right and m and π are fitted on other tasks;
-    the variance explodes when a π_k meets a much smaller p_k (Dudík, Langford and Li 2011, ICML).
+    probabilities π, and the probability p_k that the log revealed cell k. Unbiased when the p are right and m and π are fitted on
+    other tasks; the variance explodes when a π_k meets a much smaller p_k (Dudík, Langford and Li 2011, ICML).
 
     Args:
-        table: one row per graded decision.
+        table: one row per graded decision that the policy made; a forced one has no propensity to weigh by.
         predicted: (n, n_strategies), m.
         target_prob: (n, n_strategies), π.
     """

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
 from budget_router.errors import NotEnoughEvidence
-from budget_router.features.structure import STRUCTURE_NAMES, structural_features
+from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
 from budget_router.menu import Menu
 from budget_router.outcomes.vote_accuracy import vote_accuracy
 from budget_router.records import LoggedDecision, Outcome, Settlement
@@ -41,6 +41,8 @@ class OutcomeTable:
     """(n, n_strategies) probability that the cell was revealed, under the policy that logged it."""
     cost: FloatArray
     """(n, n_strategies) cost in the budget's unit, scaled from what was billed; NaN where unobserved."""
+    is_forced: NDArray[np.bool_]
+    """(n,) whether the caller chose the strategy: such a row is learned from, and left out of off-policy estimates."""
 
     @property
     def is_observed(self) -> NDArray[np.bool_]:
@@ -57,11 +59,9 @@ class OutcomeTable:
         rows = [row for entry in logged if (row := _row(entry, menu, unit)) is not None]
         if not rows:
             raise NotEnoughEvidence("the log holds no settled decision with a strategy of this menu: serve and settle some first")
-        texts, structure, ids, accuracy, error, prob, cost = zip(*rows, strict=True)
-        known = None if None in texts else texts
-        return cls(
-            menu, unit, known, np.array(structure), ids, np.array(accuracy), np.array(error), np.array(prob), np.array(cost)
-        )
+        texts, structure, ids, *cells = zip(*rows, strict=True)
+        accuracy, error, prob, cost, is_forced = map(np.array, cells)
+        return cls(menu, unit, None if None in texts else texts, np.array(structure), ids, accuracy, error, prob, cost, is_forced)
 
     def by_task(self) -> Self:
         """One row per task: cells averaged by their precision, costs plainly; `observed_prob` of seeing a cell at least once."""
@@ -92,17 +92,18 @@ class OutcomeTable:
             standard_error=self.standard_error[chosen],
             observed_prob=self.observed_prob[chosen],
             cost=self.cost[chosen],
+            is_forced=self.is_forced[chosen],
         )
 
 
-_Row = tuple[str | None, tuple[float, ...], str, FloatArray, FloatArray, FloatArray, FloatArray]
+_Row = tuple[str | None, tuple[float, ...], str, FloatArray, FloatArray, FloatArray, FloatArray, bool]
 
 
 def _row(entry: LoggedDecision, menu: Menu, unit: Unit) -> _Row | None:
     decision, settlement = entry.decision, entry.settlement
     revealed = menu.priced_by(decision.strategy)
-    structure = structural_features(entry.task_text) if entry.task_text is not None else decision.features
-    if settlement is None or not revealed or len(structure) != len(STRUCTURE_NAMES):
+    structure = _structure(entry)
+    if settlement is None or not revealed or structure is None:
         return None
     spent = settlement.spend.in_unit(unit)
     n_drawn = decision.strategy.n_samples
@@ -114,12 +115,23 @@ def _row(entry: LoggedDecision, menu: Menu, unit: Unit) -> _Row | None:
         if entry.outcome is not None and settlement.status == "ok":
             accuracy[action], n_votes = _score(settlement, entry.outcome, n_samples, n_drawn)
             error[action] = _standard_error(accuracy[action], n_votes)
-    return entry.task_text, structure, decision.task_id, accuracy, error, _observed_prob(entry, menu), cost
+    prob = _observed_prob(entry, menu)
+    return entry.task_text, structure, decision.task_id, accuracy, error, prob, cost, decision.reason == "forced"
+
+
+def _structure(entry: LoggedDecision) -> tuple[float, ...] | None:
+    """Of the text where it was kept, else as it was logged; `None` where that was by another version of the features."""
+    if entry.task_text is not None:
+        return structural_features(entry.task_text)
+    known, is_current = entry.decision.features, entry.decision.features_version == STRUCTURE_VERSION
+    return known if is_current and len(known) == len(STRUCTURE_NAMES) else None
 
 
 def _score(settlement: Settlement, outcome: Outcome, n_samples: int, n_drawn: int) -> tuple[float, float]:
     """Score of a vote of `n_samples`, and how many independent votes speak for it."""
     answers = [sample.answer_key for sample in settlement.samples]
+    if answers and not any(answers):  # nothing to vote on: the first reply stands, whatever the number of samples
+        return outcome.score, 1.0
     if all(answer is None or answer in outcome.answer_scores for answer in answers) and n_samples <= len(answers):
         return vote_accuracy(answers, outcome.answer_scores, n_samples), len(answers) / n_samples
     return (outcome.score, 1.0) if n_samples == n_drawn else (math.nan, math.nan)
