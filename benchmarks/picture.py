@@ -1,0 +1,29 @@
+"""Draw the README's picture from the demo's own story: `python -m benchmarks.picture docs/frontier.svg`."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from budget_router.reports import draw_frontier, to_svg
+from budget_router_cli.story import DEFAULT_BUDGET, tell
+from budget_router_cli.telling import page, verdict
+
+
+def main() -> None:
+    """Tell the story and keep its frontier."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--seeds", type=int, default=10)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        story = tell(DEFAULT_BUDGET, seed=0, n_seeds=options.seeds, out=Path(folder), progress=lambda *_: None)
+    result = page(story, command="python -m benchmarks.picture").frontier
+    svg = to_svg(draw_frontier(result), prefix="frontier", title=verdict(story))
+    alone = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+    options.file.parent.mkdir(parents=True, exist_ok=True)
+    options.file.write_text(svg.replace("<svg ", f"<svg {alone}", 1).replace('style="', 'style="background: #fff; ', 1) + "\n")
+    print(verdict(story))
+
+
+if __name__ == "__main__":
+    main()

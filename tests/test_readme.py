@@ -1,0 +1,43 @@
+"""The README's Python is run as it stands, top to bottom, with a scripted model for `model`."""
+
+import re
+from pathlib import Path
+
+import pytest
+from scripted import ScriptedModel
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_readmes_python_runs_as_it_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    node, chain, retraining = blocks
+    names = {"model": ScriptedModel(["Answer: 68"])}
+
+    exec(node, names)
+    exec(chain, names)
+    names["router"].grade(names["receipt"].decision_id, score=1.0)
+    for number in range(40):  # traffic, before there is anything to retrain on
+        task = names["Task"](f"What is {number} + 41?")
+        names["router"].grade(
+            names["execute"](names["router"], names["router"].decide(task), names["model"], task.text).decision_id,
+            score=float(number % 3 > 0),
+        )
+    exec(retraining, names)
+    names["router"].ledger.close()
+
+    assert "68" in capsys.readouterr().out
+    assert names["result"].n_decisions == 42
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_the_readmes_two_commands_are_targets_of_the_makefile(target):
+    assert f"$ make {target}" in README.read_text()
+    assert re.search(rf"^{target}:", (README.parent / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+def test_every_file_the_readme_points_to_exists():
+    links = re.findall(r"\]\(([^)#]+)\)", README.read_text())
+
+    assert all(link.startswith("https://arxiv.org/") or (README.parent / link).exists() for link in links)
