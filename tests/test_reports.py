@@ -409,6 +409,13 @@ def test_the_frontiers_finding_admits_a_loss() -> None:
     assert "2.0 points below the best static mix" in frontier_finding(beaten)
 
 
+def test_a_gain_that_is_given_is_told_in_place_of_the_distance_to_the_drawn_mix() -> None:
+    paired = replace(sample_frontier(), gain=Estimate(0.063, 0.039, 0.09))
+
+    assert "6.3 points [+3.9, +9.0] above the best static mix" in frontier_finding(paired)
+    assert "+6.3 points" in to_svg(draw_frontier(paired), prefix="p", title="1")
+
+
 def test_the_allocations_finding_names_what_each_kind_buys() -> None:
     assert allocation_finding(sample_allocation()) == (
         "Most often arith (55 %), multi_step (52 %), units (46 %) and 2 more kinds take cot; compare (93 %), date (71 %) and "

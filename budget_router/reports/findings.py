@@ -23,10 +23,8 @@ def frontier_finding(result: FrontierResult) -> str:
     here = result.operating_point
     ours = f"At {plain(here.spend)} {result.unit} the learned policy answers {_interval(here.accuracy)} right"
     told = [ours]
-    if result.mix:
-        gain = 100 * (here.accuracy.value - result.mix_at(here.spend))
-        standing = f"{abs(gain):.1f} points {'above' if gain > 0 else 'below'}" if abs(gain) >= _SEEN else "level with"
-        told.append(f"{standing} the best static mix at the same spend")
+    if result.told_gain is not None:
+        told.append(f"{_standing(result.told_gain)} the best static mix at the same spend")
     within = [point for point in result.fixed if point.accuracy.value >= here.accuracy.value]
     if within:
         rival = min(within, key=lambda point: point.spend)
@@ -36,6 +34,14 @@ def frontier_finding(result: FrontierResult) -> str:
     elif result.fixed:
         told.append("no fixed strategy is as accurate at any spend")
     return f"{told[0]}{': ' if told[1:] else ''}{'; '.join(told[1:])}."
+
+
+def _standing(gain: Estimate) -> str:
+    points = 100 * gain.value
+    if abs(points) < _SEEN:
+        return "level with"
+    interval = f" [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]" if isfinite(gain.low) and isfinite(gain.high) else ""
+    return f"{abs(points):.1f} points{interval} {'above' if points > 0 else 'below'}"
 
 
 def _times(rival: Point, here: Point) -> str:

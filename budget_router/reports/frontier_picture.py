@@ -141,9 +141,10 @@ def _budget_and_gain(ax: "Axes", result: FrontierResult) -> list[tuple[float, fl
     """Draw the budget, and the way up from the mix to us."""
     ax.axvline(result.budget, color=theme.INK, linewidth=0.9, zorder=1)
     upright = [(result.budget, float(y)) for y in np.linspace(*ax.get_ylim(), 60)]
-    if not result.mix:
+    if result.told_gain is None:
         return upright
-    here, mix = result.operating_point, result.mix_at(result.operating_point.spend)
+    here = result.operating_point
+    mix = here.accuracy.value - result.told_gain.value
     ax.vlines(here.spend, mix, here.accuracy.value, color=theme.POLICY, linewidth=1.6, zorder=6)
     ax.plot(here.spend, mix, marker="_", markersize=10, markeredgewidth=1.6, color=theme.POLICY, zorder=6)
     return upright
@@ -158,12 +159,11 @@ def _frontier_labels(ax: "Axes", result: FrontierResult) -> list[Label]:
     labels += [Label(clipped(point.name, 24), _at(point)) for point in result.fixed]
     if policy:
         labels.append(Label(_US, tuple(_along(policy)[::-1]), theme.POLICY, "bold", theme.WORDS + 1))
+    gain = result.told_gain
+    if gain is not None and abs(gain.value) >= 0.0005:  # what one decimal shows
+        middle = tuple((here.spend, here.accuracy.value - share * gain.value) for share in (0.5, 0.65, 0.35, 0.8, 0.2))
+        labels.append(Label(f"{100 * gain.value:+.1f} points", middle, theme.POLICY, size=theme.SMALL))
     if result.mix:
-        mix = result.mix_at(here.spend)
-        gain = here.accuracy.value - mix
-        middle = tuple((here.spend, mix + share * gain) for share in (0.5, 0.35, 0.65, 0.2, 0.8))
-        if abs(gain) >= 0.0005:  # what one decimal shows
-            labels.append(Label(f"{100 * gain:+.1f} points", middle, theme.POLICY, size=theme.SMALL))
         labels.append(Label("best static mix", tuple(_along(result.mix)[::-1]), theme.MIX, size=theme.SMALL))
     if result.oracle:
         labels.append(Label("honest oracle", tuple(_along(result.oracle)[::-1]), theme.ORACLE_INK, size=theme.SMALL))

@@ -34,10 +34,18 @@ class FrontierResult:
     oracle: tuple[tuple[float, float], ...]
     """(spend, accuracy) of the honest oracle at several budgets."""
 
-    def mix_at(self, spend: float) -> float:
-        """Accuracy of the best static mix at a spend; beyond its corners, that of the last one."""
-        corners = np.array(sorted(self.mix), dtype=np.float64)
-        return float(np.interp(spend, corners[:, 0], corners[:, 1]))
+    gain: Estimate | None = None
+    """Of the operating point over the best static mix at its spend, on the same tasks; None is the distance to the drawn mix,
+    which is the same only if the mix is drawn from these tasks."""
+
+    @property
+    def told_gain(self) -> Estimate | None:
+        """The gain that pictures and sentences tell: the given one, else the distance to the mix; None where there is no mix."""
+        if self.gain is not None or not self.mix:
+            return self.gain
+        corners, here = np.array(sorted(self.mix), dtype=np.float64), self.operating_point
+        mix = float(np.interp(here.spend, corners[:, 0], corners[:, 1]))
+        return Estimate(here.accuracy.value - mix, float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
