@@ -57,7 +57,7 @@ def test_refresh_learns_again_from_the_demos_ledger_and_policies_lists_both(told
 
     listed = json.loads(typed("policies", "--ledger", url, "--json", folder=told[0]).stdout)
 
-    assert refreshed["n_decisions"] == 586
+    assert refreshed["n_decisions"] == 584  # 159 or 160 tasks three times, and the 107 or 106 unseen ones
     assert [row["active"] for row in listed] == [False, True]
     assert listed[-1]["version"] == refreshed["version"]
 

@@ -82,7 +82,7 @@ counts = st.integers(0, 2**63 - 1)
 zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 times = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=zones)  # noqa: DTZ001  # the zone comes with `timezones`
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=200).filter(str.strip)
-facts = st.booleans() | st.integers() | st.floats(allow_nan=False) | texts
+facts = st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
 sampling = {"model": st.none() | names, "temperature": st.none() | amounts, "instruction": st.none() | names}
 menus = st.lists(
     st.builds(SingleShot, name=names, **sampling)
@@ -117,7 +117,7 @@ def logged_decisions(draw) -> LoggedDecision:
             ),
             policy_version=names,
             menu_hash=st.just(menu.hash),
-            features=st.lists(st.floats(allow_nan=False), max_size=5).map(tuple),
+            features=st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=5).map(tuple),
             features_version=names,
             run_id=st.none() | names,
             thread_id=st.none() | names,
@@ -192,7 +192,7 @@ def test_any_record_that_is_written_is_read_back_equal(ledgers, logged):
         assert ledger.decision(logged.decision.id) == logged
 
 
-plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | names
+plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | names
 evidence = st.dictionaries(
     names, st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(names, inner), max_leaves=5)
 )

@@ -130,6 +130,7 @@ def _frontier(story: Story) -> FrontierResult:
         budget=story.budget.per_task,
         policy=tuple(Point(f"budget {one.budget:g}", one.spend, one.accuracy) for one in story.frontier),
         operating_point=Point("learned policy", ours.spend, ours.accuracy),
+        gain=ours.gain,
         fixed=_fixed(story),
         mix=tuple(zip(hull.spend.tolist(), hull.accuracy.tolist(), strict=True)),
         oracle=tuple(one.honest_oracle for one in story.frontier),
