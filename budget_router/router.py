@@ -95,6 +95,7 @@ class BudgetRouter:
         self._is_pinned = policy is not None
         self._reload_seconds = reload_seconds
         self._asked_at = -float("inf")
+        self._unpriced: set[str] = set()
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
         self._reloading = threading.Lock()
@@ -288,7 +289,12 @@ class BudgetRouter:
                 cached_tokens=call.cached_tokens,
                 at=call.started_at,
             )
-        except (UnknownTariff, InvalidInput) as error:  # what was billed is kept all the same, its price unknown
+        except UnknownTariff as error:  # what was billed is kept all the same, its price unknown
+            if call.model not in self._unpriced:  # said once: it is as true of the next ten thousand calls
+                self._unpriced.add(call.model)
+                _log.warning("calls of %s are kept without a price: %s", call.model, error)
+            return call
+        except InvalidInput as error:
             _log.warning("call %s is kept without a price: %s", call.id, error)
             return call
         return call.model_copy(update={"nano_usd": bill.nano_usd, "tariff": bill.tariff})
