@@ -17,6 +17,7 @@ from budget_router.policies import Mixture, OracleImitator, ValuePolicy
 from budget_router.policies.artifact import record_of
 from budget_router.policies.completion import completed
 from budget_router.policies.learned import LearnedPolicy
+from budget_router.policies.pricing import PriceCurve
 
 LEARNERS: dict[str, type[LearnedPolicy]] = {"value": ValuePolicy, "imitator": OracleImitator}
 
@@ -120,7 +121,7 @@ def _judge(policy: LearnedPolicy, table: OutcomeTable, budget: float) -> tuple[E
     graded = table.rows(np.flatnonzero(table.is_observed.any(axis=1) & ~table.is_forced))
     rows = np.array([row_of[task_id] for task_id in graded.task_ids], dtype=np.intp)
     held_out = policy.held_out_
-    chosen = policy.choose(held_out, budget).probabilities
+    chosen = PriceCurve.of(held_out).choose(held_out, budget, floor=0.0).probabilities
     spend = _mean_cost(chosen, held_out.cost)
     predicted = held_out.accuracy if held_out.accuracy is not None else held_out.score
     mean_cost = held_out.cost.mean(axis=0)

@@ -7,7 +7,9 @@ version of the features is refused.
 import hashlib
 import io
 import json
+import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from budget_router.allocation import FloatArray, Frontier
+from budget_router.allocation import Frontier
 from budget_router.budget import Unit
 from budget_router.errors import ArtifactError
-from budget_router.features import Featuriser
+from budget_router.features import STRUCTURE_NAMES, Featuriser
 from budget_router.menu import Menu
 from budget_router.policies.imitator import OracleImitator
 from budget_router.policies.learned import LearnedPolicy
@@ -77,9 +79,11 @@ def policy_from(record: PolicyRecord, menu: Menu, *, unit: Unit) -> LearnedPolic
         raise ArtifactError(f"policy {record.version!r} counts {manifest.unit}, the budget {unit}: train one for this budget")
     arrays = _unpacked(record)
     try:
-        policy = _restored(_KINDS[manifest.kind], arrays)
-    except (KeyError, IndexError, TypeError) as error:
-        raise ArtifactError(f"policy {record.version!r} lacks an array: {error}; train it again") from error
+        policy = _restored(_KINDS[manifest.kind], arrays, len(menu))
+    except ArtifactError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ArtifactError(f"policy {record.version!r} lacks or misshapes an array: {error}; train it again") from error
     if policy.featuriser_.version != manifest.features_version:
         raise ArtifactError(
             f"policy {record.version!r} reads features {manifest.features_version}: train it again with this version"
@@ -95,7 +99,7 @@ def save_policy(policy: LearnedPolicy, folder: str | Path) -> str:
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     (place / "arrays.npz").write_bytes(record.arrays)
-    (place / "manifest.json").write_text(record.manifest)
+    (place / "manifest.json").write_text(record.manifest, encoding="utf-8")
     return record.version
 
 
@@ -103,9 +107,10 @@ def load_policy(folder: str | Path) -> LearnedPolicy:
     """Read a policy from a folder; raises ArtifactError if it is not one."""
     place = Path(folder)
     try:
-        if (place / "arrays.npz").stat().st_size > MAX_BYTES:
-            raise ArtifactError(f"{place}: arrays are larger than {MAX_BYTES:,} bytes: this is no policy of ours")
-        arrays, text = (place / "arrays.npz").read_bytes(), (place / "manifest.json").read_text()
+        for file in (place / "arrays.npz", place / "manifest.json"):
+            if file.stat().st_size > MAX_BYTES:
+                raise ArtifactError(f"{file} is larger than {MAX_BYTES:,} bytes: this is no policy of ours")
+        arrays, text = (place / "arrays.npz").read_bytes(), (place / "manifest.json").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{place} holds no policy that can be read: {error}") from error
     manifest = _checked_manifest(text)
@@ -117,11 +122,10 @@ def _try_out(policy: LearnedPolicy) -> None:
     try:
         prediction = policy.predict([Task("What is 1 + 1?")])
         choice = policy.choose(prediction, float(policy.curve_.frontier.spend[0]))
-        fits = choice.probabilities.shape == (1, len(policy.menu)) and np.isfinite(prediction.score).all()
     except (ValueError, IndexError) as error:
         raise ArtifactError(f"policy {policy.version!r} cannot decide: {error}; train it again") from error
-    if not fits:
-        raise ArtifactError(f"policy {policy.version!r} does not fit its menu of {len(policy.menu)} strategies: train it again")
+    if not all(np.isfinite(cells).all() for cells in (prediction.score, prediction.cost, choice.probabilities)):
+        raise ArtifactError(f"policy {policy.version!r} decides by values that are not finite: train it again")
 
 
 def _version(manifest: str) -> str:
@@ -130,14 +134,16 @@ def _version(manifest: str) -> str:
 
 def _checked_manifest(text: str) -> _Manifest:
     try:
-        found = json.loads(text).get("format")
-        if found != FORMAT:
-            raise ArtifactError(
-                f"policy is of format {found!r}, this version reads {FORMAT}: train it again, or update this package"
-            )
-        return _Manifest.model_validate_json(text)
-    except (json.JSONDecodeError, AttributeError) as error:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"policy has no readable manifest: {error}; train it again") from error
+    format_found = found.get("format") if isinstance(found, dict) else None
+    if format_found != FORMAT:
+        raise ArtifactError(
+            f"policy is of format {format_found!r}, this version reads {FORMAT}: train it again, or update this package"
+        )
+    try:
+        return _Manifest.model_validate_json(text)
     except ValidationError as error:
         raise ArtifactError(explain("policy manifest", error)) from error
 
@@ -145,21 +151,33 @@ def _checked_manifest(text: str) -> _Manifest:
 def _unpacked(record: PolicyRecord) -> _Arrays:
     try:
         with zipfile.ZipFile(io.BytesIO(record.arrays)) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MAX_BYTES:
-            raise ArtifactError(
-                f"policy {record.version!r} unpacks to {size:,} bytes, over {MAX_BYTES:,}: this is no policy of ours"
-            )
-        with np.load(io.BytesIO(record.arrays), allow_pickle=False) as packed:
-            arrays = {name: packed[name] for name in packed.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+            entries = archive.infolist()
+            size = sum(entry.file_size for entry in entries)
+            if max(size, len(record.arrays)) > MAX_BYTES:
+                raise ArtifactError(
+                    f"policy {record.version!r} unpacks to {size:,} bytes, over {MAX_BYTES:,}: this is no policy of ours"
+                )
+            arrays = {entry.filename.removesuffix(".npy"): _array(archive.read(entry)) for entry in entries}
+    except ArtifactError:
+        raise
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtifactError(f"policy {record.version!r} cannot be unpacked: {error}; train it again") from error
     for name, array in arrays.items():
-        if array.dtype.kind not in "fi" or not np.isfinite(array).all():
-            raise ArtifactError(
-                f"policy {record.version!r} holds an array {name!r} that is not of finite numbers: train it again"
-            )
+        if not np.isfinite(array).all():
+            raise ArtifactError(f"policy {record.version!r} holds an array {name!r} that is not finite: train it again")
     return arrays
+
+
+def _array(packed: bytes) -> NDArray[Any]:  # Any: floats or column numbers
+    """Read an array of numbers; its header is not believed when it promises more than there is."""
+    file = io.BytesIO(packed)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("an array is of another format than ours")
+    shape, is_by_column, dtype = np.lib.format.read_array_header_1_0(file)
+    numbers = packed[file.tell() :]
+    if dtype.kind not in "fi" or math.prod(shape) * dtype.itemsize != len(numbers):
+        raise ValueError(f"an array of {dtype} and shape {shape} stands on {len(numbers)} bytes")
+    return np.frombuffer(numbers, dtype).reshape(shape, order="F" if is_by_column else "C")
 
 
 def _arrays(policy: LearnedPolicy) -> _Arrays:
@@ -173,25 +191,45 @@ def _arrays(policy: LearnedPolicy) -> _Arrays:
     return arrays
 
 
-def _restored(kind: type[LearnedPolicy], arrays: _Arrays) -> LearnedPolicy:
+def _restored(kind: type[LearnedPolicy], arrays: _Arrays, n_strategies: int) -> LearnedPolicy:
     policy = kind()
     prefix = "features."
     policy.featuriser_ = Featuriser.from_arrays(
         {key[len(prefix) :]: one for key, one in arrays.items() if key.startswith(prefix)}
     )
+    _check_shapes(arrays, n_strategies)
     curve = Frontier(arrays["curve.spend"], arrays["curve.score"], arrays["curve.price"])
     policy.curve_ = PriceCurve(curve, arrays["curve.mean_cost"])
     policy.accuracy_, policy.cost_ = AccuracyModel(), CostModel()
-    policy.accuracy_.weights_ = _matrix(arrays["accuracy.weights"])
+    policy.accuracy_.weights_ = arrays["accuracy.weights"]
     for name in ("weights", "bounds", "scale"):
         setattr(policy.cost_, f"{name}_", arrays[f"cost.{name}"])
     if isinstance(policy, OracleImitator):
-        policy.weights_ = _matrix(arrays["imitator.weights"])
+        policy.weights_ = arrays["imitator.weights"]
         policy.tau_, policy.lam_ = map(float, arrays["imitator.scale"])
     return policy
 
 
-def _matrix(array: NDArray[Any]) -> FloatArray:  # Any: as it came from the file
-    if array.ndim != 2:
-        raise IndexError(f"a matrix has shape {array.shape}")
-    return array.astype(np.float64)
+def _check_shapes(arrays: _Arrays, n_strategies: int) -> None:
+    """Raise ValueError where arrays do not fit each other or the menu, or hold costs and prices below zero."""
+    n_structural, n_corners = len(STRUCTURE_NAMES), arrays["curve.spend"].size
+    shapes: dict[str, tuple[int, ...]] = {"features.centre": (n_structural,), "features.scale": (n_structural,)}
+    n_features = n_structural
+    if "features.projection_axes" in arrays:
+        n_words, n_components = arrays["features.projection_axes"].shape
+        n_features += n_components
+        shapes |= {"features.projection_buckets": (n_words,), "features.projection_idf": (n_words,)}
+    lines = (n_features + 1, n_strategies)
+    shapes |= {"accuracy.weights": lines, "cost.weights": lines}
+    shapes |= {"cost.bounds": (2, n_strategies), "cost.scale": (n_strategies,), "curve.mean_cost": (n_strategies,)}
+    shapes |= {"curve.spend": (max(n_corners, 1),), "curve.score": (n_corners,), "curve.price": (n_corners - 1,)}
+    if "imitator.weights" in arrays:
+        shapes |= {"imitator.weights": lines, "imitator.scale": (2,)}
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} has shape {arrays[name].shape}, not {shape}")
+    for name in ("cost.bounds", "cost.scale", "curve.mean_cost", "curve.spend", "curve.price"):
+        if (arrays[name] < 0).any():
+            raise ValueError(f"{name} is negative")
+    if not (arrays["features.scale"] > 0).all():
+        raise ValueError("features.scale is not positive")

@@ -1,6 +1,7 @@
 """What to do before anything was learned: try everything, as evenly as the budget allows."""
 
 import math
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -46,9 +47,13 @@ class ColdStart:
         return Prediction(cost, np.zeros(cost.shape))
 
     def choose(self, prediction: Prediction, budget: float, *, floor: float = 0.0) -> Choice:
-        """Tilt each task's mixture towards its cheap strategies until the budget holds."""
-        probabilities = np.array([maximum_entropy(cost, budget) for cost in prediction.cost])
-        return Choice((1 - floor * probabilities.shape[1]) * probabilities + floor, 0.0)
+        """Tilt each task's mixture towards its cheap strategies until the budget holds, the floor's cost included."""
+        kept = max(1 - floor * prediction.cost.shape[1], 0.0)
+        rest = budget - floor * prediction.cost.sum(axis=1)  # what is left of the budget for the tilted part, per task
+        probabilities = [
+            maximum_entropy(cost, left / kept if kept else budget) for cost, left in zip(prediction.cost, rest, strict=True)
+        ]
+        return Choice(kept * np.array(probabilities).reshape(prediction.cost.shape) + floor, 0.0)
 
     def cost(self, strategy: Strategy, prompt_tokens: int) -> float:
         """Expected cost of a strategy on a prompt of that many tokens."""
@@ -62,13 +67,14 @@ class ColdStart:
             model=self.model,
         )
 
-    def settled(self, strategy: Strategy, spend: Spend) -> None:
-        """Learn the length of a strategy's answers from what was billed."""
+    def settled(self, strategy: Strategy, spend: Spend, *, n_answers: int | None = None) -> None:
+        """Learn the length of a strategy's answers from what was billed for `n_answers`, all of its samples if not given."""
         with self._lock:
             key = strategy.sampling.key
             if key in self._drawn and spend.n_calls:
                 total, n_drawn = self._drawn[key]
-                self._drawn[key] = total + spend.completion_tokens, n_drawn + strategy.n_samples
+                n_new = strategy.n_samples if n_answers is None else n_answers
+                self._drawn[key] = total + spend.completion_tokens, n_drawn + n_new
 
 
 def maximum_entropy(cost: FloatArray, budget: float) -> FloatArray:
@@ -79,12 +85,13 @@ def maximum_entropy(cost: FloatArray, budget: float) -> FloatArray:
         budget: in the same unit.
 
     Returns:
-        (n_strategies,) probabilities, each > 0 unless the budget is at or below the cheapest cost.
+        (n_strategies,) probabilities; each is positive, as far as a float can hold it, unless the budget is at or below the
+        cheapest cost.
     """
     cheapest = float(cost.min())
     over = (cost - cheapest).tolist()  # plain floats: for a handful of strategies they are faster than arrays
     room = budget - cheapest
-    if room <= 0:
+    if room < sys.float_info.min:  # nothing left to tilt with
         alone = (cost == cheapest).astype(np.float64)
         return np.asarray(alone / alone.sum())
     low, high = 0.0, 1.0 / room

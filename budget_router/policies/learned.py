@@ -21,7 +21,7 @@ N_FOLDS = 5
 
 
 class LearnedPolicy(ABC):
-    """What both learners share: features, costs, held-out pricing; a child says how strategies are scored.
+    """What both learners share: features, costs, pricing; a child says how strategies are scored.
 
     Args:
         n_components: width of the text projection.
@@ -49,7 +49,10 @@ class LearnedPolicy(ABC):
         """(n_tasks, n_strategies), what the price is weighed against."""
 
     def fit(self, table: OutcomeTable, *, rng: np.random.Generator) -> Self:
-        """Learn from an outcome table, then price on held-out predictions: each task's by a policy that did not see it.
+        """Learn from an outcome table, then price on this policy's own predictions, and keep held-out ones to judge it by.
+
+        The price curve tells what is spent at a price. That hangs on how this policy's predictions scatter, not on outcomes;
+        those of held-out twins scatter wider, and where tasks look alike their curve missed the budget by half.
 
         A strategy that was graded on fewer than `MIN_TASKS` tasks is predicted to be worth nothing: it is not chosen until
         exploration has tried it more often. Raises NotEnoughEvidence when that is true of all of them.
@@ -61,7 +64,7 @@ class LearnedPolicy(ABC):
         features = self.featuriser_.transform_known(table.structure, table.texts)
         self._fit_models(features, table)
         self.held_out_ = self._held_out(features, table, rng)
-        self.curve_ = PriceCurve.of(self.held_out_)
+        self.curve_ = PriceCurve.of(self._predict(features))
         self.table_ = table
         return self
 
@@ -110,10 +113,12 @@ def _level(prediction: Prediction, served: Prediction) -> Prediction:
 
 
 def check_evidence(table: OutcomeTable) -> None:
-    """Raise NotEnoughEvidence if no strategy was graded on `MIN_TASKS` tasks of a table with one row per task."""
+    """Raise NotEnoughEvidence if no strategy was graded on `MIN_TASKS` tasks, or no cost is known; one row per task."""
     graded = table.is_observed.sum(axis=0)
     if graded.max() < MIN_TASKS:
         raise NotEnoughEvidence(
             f"no strategy was graded on more than {graded.max()} tasks, {MIN_TASKS} are needed: call router.grade more often, "
             "or widen the window"
         )
+    if np.isnan(table.cost).all():
+        raise NotEnoughEvidence(f"no decision's cost is known in {table.unit}: give the price of the models that were called")

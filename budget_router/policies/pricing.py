@@ -1,4 +1,4 @@
-"""The price that meets a budget, read off predictions on tasks that the policy was not trained on."""
+"""The price that meets a budget, read off a policy's predictions on the tasks of its log."""
 
 from typing import NamedTuple
 
@@ -14,19 +14,19 @@ _TIE = 1e-9
 
 
 class PriceCurve(NamedTuple):
-    """What spending more would buy on held-out predictions: from it every budget gets its price."""
+    """What spending more would buy by a policy's predictions: from it every budget gets its price."""
 
     frontier: Frontier
     mean_cost: FloatArray
     """(n_strategies,) mean predicted cost: what an exploration floor adds to the spend."""
 
     @classmethod
-    def of(cls, held_out: Prediction) -> "PriceCurve":
-        """Trace the curve of predictions on tasks that did not train them."""
-        whole = trace(held_out.score, held_out.cost)
+    def of(cls, prediction: Prediction) -> "PriceCurve":
+        """Trace the curve of predictions for many tasks."""
+        whole = trace(prediction.score, prediction.cost)
         kept = np.unique(np.linspace(0, len(whole.spend) - 1, _MAX_CORNERS).round().astype(np.intp))
         spend, score = whole.spend[kept], whole.accuracy[kept]
-        return cls(Frontier(spend, score, np.diff(score) / np.diff(spend)), held_out.cost.mean(axis=0))
+        return cls(Frontier(spend, score, np.diff(score) / np.diff(spend)), prediction.cost.mean(axis=0))
 
     def choose(self, prediction: Prediction, budget: float, *, floor: float) -> Choice:
         """Price each task's strategies so that the mean spend, the exploration floor's included, meets `budget`.
@@ -41,7 +41,7 @@ class PriceCurve(NamedTuple):
         value = score - lam * cost
         ties = value >= value.max(axis=1, keepdims=True) - _TIE
         rows = np.arange(len(value))
-        probabilities = np.full(value.shape, floor)
+        probabilities = np.full(value.shape, floor, dtype=np.float64)
         probabilities[rows, np.where(ties, cost, np.inf).argmin(axis=1)] += kept * (1 - share)
         probabilities[rows, np.where(ties, cost, -np.inf).argmax(axis=1)] += kept * share
         return Choice(probabilities, lam)

@@ -33,11 +33,11 @@ class Mixture:
         """Mix the two strategies whose segment of the hull the budget falls on."""
         n_strategies = len(self.cost)
         kept = 1 - floor * n_strategies
-        target = (budget - floor * self.cost.sum()) / kept
+        target = (budget - floor * float(self.cost.sum())) / kept if kept > 0 else budget
         lam, share = self.frontier.price(target)
         value = self.accuracy - lam * self.cost
         ties = np.flatnonzero(np.isclose(value, value.max(), rtol=1e-9, atol=1e-12))
-        probabilities = np.full(n_strategies, floor)
+        probabilities = np.full(n_strategies, floor, dtype=np.float64)
         probabilities[ties[self.cost[ties].argmin()]] += kept * (1 - share)
         probabilities[ties[self.cost[ties].argmax()]] += kept * share
         return Choice(np.tile(probabilities, (len(prediction.cost), 1)), lam)
