@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from budget_router.allocation import FloatArray, frontier, oracle_actions, solve
+from budget_router.allocation import FloatArray, frontier, solve
 
 
 def mix_at_spend(accuracy: FloatArray, cost: FloatArray, spend: float) -> float:
@@ -30,7 +30,7 @@ def honest_oracle(solved: Sequence[FloatArray], scored: Sequence[FloatArray], bu
         budget: mean cost per task.
     """
     known_accuracy, known_cost = solved
-    actions = oracle_actions(known_accuracy, known_cost, solve(known_accuracy, known_cost, budget).lam)
+    actions = solve(known_accuracy, known_cost, budget).actions  # not the argmax at its price: alike tasks would all stay cheap
     accuracy, cost = scored
     rows = range(len(actions))
     return float(cost[rows, actions].mean()), float(accuracy[rows, actions].mean())
