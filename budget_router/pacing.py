@@ -23,16 +23,15 @@ class Pacer:
         self.budget = budget
         self.horizon = horizon
         self._n_decided = 0
-        self._settled = 0.0
+        self._spent = 0.0  # settled decisions at what they billed, pending ones at what they are expected to
         self._pending: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def target(self) -> float:
         """Mean cost that the next decision should have, in the budget's unit."""
         with self._lock:
-            spent = self._settled + sum(self._pending.values())
             allowed = self.budget.per_task * (self._n_decided + self.horizon)
-            target = (allowed - spent) / self.horizon
+            target = (allowed - self._spent) / self.horizon
         return min(max(target, 0.0), MAX_CATCH_UP * self.budget.per_task)
 
     def decided(self, decision_id: str, expected_cost: float) -> None:
@@ -40,10 +39,14 @@ class Pacer:
         with self._lock:
             if decision_id not in self._pending:
                 self._n_decided += 1
+            self._spent += expected_cost - self._pending.get(decision_id, 0.0)
             self._pending[decision_id] = expected_cost
 
-    def settled(self, decision_id: str, cost: float) -> None:
-        """Count what was billed; a decision made elsewhere, or settled before, changes nothing."""
+    def settled(self, decision_id: str, cost: float) -> bool:
+        """Count what was billed, and tell whether it counts; a decision made elsewhere, or settled before, changes nothing."""
         with self._lock:
-            if self._pending.pop(decision_id, None) is not None:
-                self._settled += cost
+            expected = self._pending.pop(decision_id, None)
+            if expected is None:
+                return False
+            self._spent += cost - expected
+            return True

@@ -23,6 +23,7 @@ from budget_router.pacing import DEFAULT_HORIZON, Pacer
 from budget_router.policies.artifact import policy_from
 from budget_router.policies.cold_start import ColdStart
 from budget_router.policies.contract import Policy
+from budget_router.policies.learned import LearnedPolicy
 from budget_router.records import Call, Decision, Outcome, Sample, Settlement, Spend, hash_text, new_id
 from budget_router.strategies import Result
 from budget_router.tariffs import Tariffs
@@ -76,22 +77,27 @@ class BudgetRouter:
         seed: int | None = None,
     ) -> None:
         self.menu = menu
-        self.budgets = _by_group([*([budget] if budget else []), *budgets])
+        self.budgets = _by_group([*([] if budget is None else [budget]), *budgets])
         if not 0 <= exploration <= 1 / len(menu):
             raise InvalidInput(
                 f"exploration is {exploration:g}: a floor for {len(menu)} strategies lies in [0, {1 / len(menu):g}]"
             )
         if horizon < 1:
             raise InvalidInput(f"horizon is {horizon}: give at least one decision")
-        self.ledger: Ledger = ledger or MemoryLedger()
-        self.tariffs = tariffs or Tariffs()
+        self.ledger: Ledger = MemoryLedger() if ledger is None else ledger  # an empty ledger may be false
+        self.tariffs = Tariffs() if tariffs is None else tariffs
         self.model = model
         self.exploration = exploration
         self._unit = next(iter(self.budgets.values())).unit
         self._check_feasible()
+        if isinstance(policy, LearnedPolicy) and (policy.menu.hash, policy.unit) != (menu.hash, self._unit):
+            raise InvalidInput(
+                f"policy {policy.version!r} was trained in {policy.unit} for {', '.join(policy.menu.names)}: "
+                f"give it that menu and a budget in {policy.unit}, or train it for this one"
+            )
         self._pacers = {group: Pacer(one, horizon=horizon) for group, one in self.budgets.items()}
         self._cold_start = ColdStart(menu, unit=self._unit, tariffs=self.tariffs, model=model)
-        self._policy: Policy = policy or self._cold_start
+        self._policy: Policy = self._cold_start if policy is None else policy
         self._is_pinned = policy is not None
         self._reload_seconds = reload_seconds
         self._asked_at = -float("inf")
@@ -136,7 +142,8 @@ class BudgetRouter:
         else:
             with self._lock:
                 draw = self._rng.random()
-            action = min(int(np.searchsorted(np.cumsum(probabilities), draw, side="right")), len(self.menu) - 1)
+            cumulative = np.cumsum(probabilities)
+            action = int(np.searchsorted(cumulative / cumulative[-1], draw, side="right"))
         decision = Decision(
             id=decision_id or new_id(),
             task_id=task.id or hash_text(task.text, salt=self.ledger.salt),
@@ -201,8 +208,9 @@ class BudgetRouter:
         )
         self.ledger.record_settlement(settlement)
         cost = spend.in_unit(decision.budget.unit)
-        self._pacer(decision.group).settled(decision.id, decision.expected_cost if np.isnan(cost) else cost)
-        self._cold_start.settled(decision.strategy, spend)
+        is_first = self._pacer(decision.group).settled(decision.id, decision.expected_cost if np.isnan(cost) else cost)
+        if is_first and status == "ok":  # a retry or an outage teaches nothing about the length of answers
+            self._cold_start.settled(decision.strategy, spend, n_answers=len(settlement.samples) or None)
         return settlement
 
     def grade(
