@@ -13,20 +13,25 @@ allocation changes are the slopes of each task's upper concave hull, so the whol
 """
 
 from budget_router.allocation.frontier import Frontier, FrontierPoint, Price, frontier, trace
-from budget_router.allocation.lagrangian import Allocation, solve
+from budget_router.allocation.lagrangian import Allocation, Split, solve, solve_table
 from budget_router.allocation.oracle import cheapest_argmax, oracle_actions
-from budget_router.allocation.table import FloatArray, IntArray
+from budget_router.allocation.table import ArrayTable, Chunk, FloatArray, IntArray, Table
 
 __all__ = [
     "Allocation",
+    "ArrayTable",
+    "Chunk",
     "FloatArray",
     "Frontier",
     "FrontierPoint",
     "IntArray",
     "Price",
+    "Split",
+    "Table",
     "cheapest_argmax",
     "frontier",
     "oracle_actions",
     "solve",
+    "solve_table",
     "trace",
 ]

@@ -1,14 +1,19 @@
 """The accuracy-budget frontier: the best accuracy for every budget at once, from one sort."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from budget_router.allocation.table import FloatArray, check_table
-from budget_router.allocation.upgrades import upgrades
-from budget_router.errors import InfeasibleBudget
+from budget_router.allocation.passes import ROUNDING, Found, Pass, Total, unchecked
+from budget_router.allocation.table import ArrayTable, FloatArray
+from budget_router.allocation.upgrades import Steps
+from budget_router.errors import InfeasibleBudget, InvalidTable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 class FrontierPoint(NamedTuple):
@@ -46,7 +51,7 @@ class Frontier:
 
     def at(self, budget: float) -> FrontierPoint:
         """The best point within `budget`; raises InfeasibleBudget below the cheapest assignment."""
-        if not budget >= self.spend[0]:
+        if not budget * ROUNDING >= self.spend[0]:
             raise InfeasibleBudget(
                 f"budget of {budget:g} per task is below the cheapest assignment, {self.spend[0]:g} per task: raise the budget"
             )
@@ -69,18 +74,46 @@ class Frontier:
         width = self.spend[segment + 1] - self.spend[segment]
         return Price(float(self.shadow_price[segment]), float(np.clip((budget - self.spend[segment]) / width, 0, 1)))
 
+    def frame(self) -> "DataFrame":
+        """One row per corner: spend, accuracy, and the shadow price of spending more (0 at the last).
 
-def frontier(accuracy: ArrayLike, cost: ArrayLike) -> Frontier:
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError as error:
+            raise ImportError("frames need pandas: pip install 'budget-router[plots]'") from error
+        return DataFrame({"spend": self.spend, "accuracy": self.accuracy, "shadow_price": np.append(self.shadow_price, 0.0)})
+
+    def plot(self, *, budget: float | None = None, unit: str = "cost") -> "Figure":
+        """Draw accuracy against spend, and the budget with what it buys and its shadow price.
+
+        Args:
+            budget: mean cost per task to be marked.
+            unit: of cost, for the axis.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        from budget_router.allocation.picture import draw
+
+        point = None if budget is None else self.at(budget)
+        return draw(self.spend, self.accuracy, unit=unit, budget=budget, point=point)
+
+
+def frontier(accuracy: ArrayLike, cost: ArrayLike, *, weights: ArrayLike | None = None) -> Frontier:
     """Trace the best mean accuracy for every budget.
 
     Args:
         accuracy: (n_tasks, n_strategies), expected score in [0, 1].
         cost: (n_tasks, n_strategies) or (n_strategies,), expected cost in the budget's unit, ≥ 0.
+        weights: (n_tasks,) tasks that each row stands for, ≥ 0; None: one each.
 
     Raises:
         InvalidTable: a value is NaN, infinite or out of range, or shapes do not match.
     """
-    return trace(*check_table(accuracy, cost))
+    return _corners(ArrayTable(accuracy, cost, weights).map_sum(Pass(np.inf, 0.0)))
 
 
 def trace(value: FloatArray, cost: FloatArray) -> Frontier:
@@ -90,14 +123,21 @@ def trace(value: FloatArray, cost: FloatArray) -> Frontier:
         value: (n_tasks, n_strategies), finite.
         cost: (n_tasks, n_strategies), finite, ≥ 0.
     """
-    steps = upgrades(value, cost)
-    n_tasks = len(value)
-    rows = np.arange(n_tasks)
-    is_last = np.append(np.diff(steps.slope) != 0, True)[: len(steps.slope)]  # upgrades of one slope are one segment
-    running_cost = np.concatenate([[0.0], np.cumsum(steps.cost)[is_last]])
-    running_value = np.concatenate([[0.0], np.cumsum(steps.accuracy)[is_last]])
-    spend = (cost[rows, steps.start].sum() + running_cost) / n_tasks
-    best = (value[rows, steps.start].sum() + running_value) / n_tasks
+    return _corners(ArrayTable(value, cost).map_sum(Pass(np.inf, 0.0, unchecked)))
+
+
+def _corners(found: Found) -> Frontier:
+    """Sort all upgrades; those of one slope are one segment."""
+    if not found.weight > 0:
+        raise InvalidTable("weights are all 0: at least one task must count")
+    steps = Steps.joined(found.steps)
+    order = np.argsort(-steps.slope, kind="stable")
+    slope = steps.slope[order]
+    is_last = np.append(np.diff(slope) != 0, True)[: len(slope)]
+    spend, best = (
+        np.asarray(np.concatenate([[base], base + np.cumsum(part[order], dtype=Total)[is_last]]) / found.weight, np.float64)
+        for base, part in ((found.cost, steps.cost), (found.accuracy, steps.gain))
+    )
     rises = np.diff(spend) > 0  # a step too cheap to be seen beside the sum is taken at once
     corner = np.append(rises, True)
-    return Frontier(spend[corner], best[corner], steps.slope[is_last][rises])
+    return Frontier(spend[corner], best[corner], slope[is_last][rises])
