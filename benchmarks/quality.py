@@ -21,7 +21,6 @@ from benchmarks.recorded import Recorded, load
 from budget_router import Task
 from budget_router.allocation import FloatArray, IntArray, frontier, solve
 from budget_router.evaluation import Estimate, honest_oracle, mix_at_spend
-from budget_router.outcomes import OutcomeTable
 from budget_router.policies import OracleImitator, ValuePolicy
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.policies.static import Mixture
@@ -59,9 +58,7 @@ def learned(
 
 def by_label(train: Recorded, test: Recorded, budgets: Sequence[float]) -> dict[float, FloatArray]:
     """The policy that is told each task's category, and knows the training means of every strategy there."""
-    assert train.labels is not None
-    assert test.labels is not None
-    of_train, of_test = np.array(train.labels), np.array(test.labels)
+    of_train, of_test = np.array(train.labels or ()), np.array(test.labels or ())
     means = {label: (train.accuracy[of_train == label].mean(0), train.cost[of_train == label].mean(0)) for label in set(of_train)}
     overall = train.accuracy.mean(0), train.cost.mean(0)
     accuracy = np.array([means.get(label, overall)[0] for label in of_test])

@@ -87,9 +87,7 @@ class Recorded:
     def halves(self, rng: np.random.Generator) -> tuple[tuple[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]:
         """Accuracy and cost from two halves of each cell's samples; a vote of more than a half holds takes the whole half."""
         split = {key: rng.permutation(len(held)) for key, held in self.samples.items()}
-        sides = [
-            {key: tuple(held[one] for one in split[key][side::2]) for key, held in self.samples.items()} for side in (0, 1)
-        ]
+        sides = [{key: tuple(held[one] for one in split[key][side::2]) for key, held in self.samples.items()} for side in (0, 1)]
         first, second = (_table(self.menu, len(self.texts), side) for side in sides)
         return first, second
 
@@ -109,7 +107,7 @@ class Recorded:
         accuracy, error, prob, cost = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape), np.full(shape, np.nan)
         for strategy in self.menu:
             prob[:, list(self.menu.priced_by(strategy))] += 1 / len(self.menu)
-        for row, action in enumerate(rng.integers(len(self.menu), size=shape[0])):
+        for row, action in enumerate(rng.integers(len(self.menu), size=(shape[0],)).tolist()):
             strategy = self.menu.root[action]
             held = self.samples[row, _prompt(strategy)]
             drawn = [held[one] for one in rng.permutation(len(held))[: strategy.n_samples]]
@@ -190,9 +188,7 @@ def _menu(prompts: Sequence[str], samples: Mapping[tuple[int, str], tuple[Sample
     for prompt in prompts:
         held = [len(one) for (_, name), one in samples.items() if name == prompt]
         strategies.append(SingleShot(name=prompt[:150], instruction=prompt))
-        strategies += [
-            SelfConsistency(name=f"{prompt[:150]} x{k}", k=k, instruction=prompt) for k in VOTES if 1 < k <= min(held)
-        ]
+        strategies += [SelfConsistency(name=f"{prompt[:150]} x{k}", k=k, instruction=prompt) for k in VOTES if 1 < k <= min(held)]
     return Menu(strategies)
 
 
@@ -200,9 +196,7 @@ def _prompt(strategy: Strategy) -> str:
     return strategy.instruction or ""
 
 
-def _table(
-    menu: Menu, n_tasks: int, samples: Mapping[tuple[int, str], tuple[Sample, ...]]
-) -> tuple[FloatArray, FloatArray]:
+def _table(menu: Menu, n_tasks: int, samples: Mapping[tuple[int, str], tuple[Sample, ...]]) -> tuple[FloatArray, FloatArray]:
     accuracy, cost = np.zeros((n_tasks, len(menu))), np.zeros((n_tasks, len(menu)))
     for row in range(n_tasks):
         for column, strategy in enumerate(menu):

@@ -14,6 +14,8 @@ Penalties = tuple[float, ...]
 
 MIN_TASKS = 5
 """Graded tasks below which nothing is claimed of a strategy."""
+_MIN_STRATEGIES = 4
+"""Strategies below which their means are not drawn to a common line."""
 _MIN_ROWS = 3
 """Rows below which a line is left flat: leave-one-out needs something to leave in."""
 _PENALTIES = np.logspace(-2, 3, 11)
@@ -34,17 +36,19 @@ class AccuracyModel:
         given = iter(penalties or ())
         seen = table.is_observed
         weight = np.where(seen, 1 / (_MODEL_VARIANCE + np.nan_to_num(table.standard_error) ** 2), 0.0)
-        mean = (weight * np.nan_to_num(table.accuracy)).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-12)
-        lines = np.vstack([np.zeros((features.shape[1], len(mean))), mean])
+        mean = _means(table, weight)
+        centre = features.mean(axis=0)
+        slopes = np.zeros((features.shape[1], len(mean)))
         found = []
         for level in _levels(table.menu):
-            rest = np.nan_to_num(table.accuracy) - features @ lines[:-1] - lines[-1]
+            rest = np.nan_to_num(table.accuracy) - mean - (features - centre) @ slopes
             for columns in level:
                 rows, members = np.nonzero(seen[:, columns])
                 cells = rows, np.array(columns)[members]
-                line, penalty = _ridge(features[rows], rest[cells], weight[cells], next(given, None))
-                lines[:, columns] += line[:, None]
+                line, penalty = _ridge(features[rows] - centre, rest[cells], weight[cells], next(given, None), intercept=False)
+                slopes[:, columns] += line[:-1, None]
                 found.append(penalty)
+        lines = np.vstack([slopes, mean - centre @ slopes])
         lines[:, seen.sum(axis=0) < MIN_TASKS] = 0.0
         self.weights_: FloatArray = lines
         self.penalties_: Penalties = tuple(found)
@@ -107,13 +111,55 @@ def _scales(menu: Menu, unit: Unit) -> FloatArray:
     return np.array([1.0 if unit == "seconds" else strategy.n_samples for strategy in menu])
 
 
-def _ridge(features: FloatArray, target: FloatArray, weight: FloatArray, penalty: float | None) -> tuple[FloatArray, float]:
+def _means(table: OutcomeTable, weight: FloatArray) -> FloatArray:
+    """Mean accuracy of each strategy, thin evidence shrunk to the menu-wide line of accuracy against log cost.
+
+    Random-effects regression of the means: a mean of variance v moves to the line by v / (v + τ²), and τ² is what the means
+    scatter around the line beyond their own variances (DerSimonian and Laird 1986, Controlled Clinical Trials 7(3)). With fewer
+    than four strategies a line explains too little, and the means stand as they are.
+    """
+    total = np.maximum(weight.sum(axis=0), 1e-12)
+    mean = (weight * np.nan_to_num(table.accuracy)).sum(axis=0) / total
+    known = np.flatnonzero(table.is_observed.sum(axis=0) >= MIN_TASKS)
+    if len(known) < _MIN_STRATEGIES:
+        return np.asarray(mean)
+    deviation = np.where(table.is_observed, np.nan_to_num(table.accuracy) - mean, 0.0)
+    deviation -= np.where(table.is_observed, _difficulty(table, deviation)[:, None], 0.0)
+    variance = np.maximum(((weight * deviation) ** 2).sum(axis=0) / total**2, 1e-9)[known]
+    cost = np.log(np.maximum(np.nanmean(table.cost[:, known], axis=0), 1e-12))
+    design = np.column_stack([np.ones(len(known)), cost - cost.mean()])
+    line, excess = _fitted(design, mean[known], 1 / variance)
+    spread = max(0.0, (float((excess**2 / variance).sum()) - (len(known) - 2)) / float((1 / variance).sum()))
+    line, _ = _fitted(design, mean[known], 1 / (variance + spread))
+    mean[known] = line + (mean[known] - line) * spread / (variance + spread)
+    return np.asarray(mean)
+
+
+def _difficulty(table: OutcomeTable, deviation: FloatArray) -> FloatArray:
+    """What tasks have in common over strategies that were tried on them apart: it moves all means alike, not their order."""
+    keys = [strategy.sampling.key for strategy in table.menu]
+    n_apart = sum(table.is_observed[:, [key == one for key in keys]].any(axis=1).astype(int) for one in set(keys))
+    shared = deviation.sum(axis=1) / np.maximum(table.is_observed.sum(axis=1), 1)
+    return np.where(n_apart > 1, shared, 0.0)
+
+
+def _fitted(design: FloatArray, target: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    root = np.sqrt(weight)
+    solution, *_ = np.linalg.lstsq(design * root[:, None], target * root, rcond=None)
+    line = design @ solution
+    return line, target - line
+
+
+def _ridge(
+    features: FloatArray, target: FloatArray, weight: FloatArray, penalty: float | None, *, intercept: bool = True
+) -> tuple[FloatArray, float]:
     """Slope and offset in one array, and the penalty: the given one, or the best by leave-one-out."""
     if len(target) < _MIN_ROWS:
-        level = float(np.average(target, weights=weight)) if len(target) else 0.0
+        level = float(np.average(target, weights=weight)) if len(target) and intercept else 0.0
         return np.append(np.zeros(features.shape[1]), level), float(_PENALTIES[-1])
     from sklearn.linear_model import Ridge, RidgeCV
 
-    model = RidgeCV(alphas=_PENALTIES) if penalty is None else Ridge(alpha=penalty)
+    searched = RidgeCV(alphas=_PENALTIES, fit_intercept=intercept)
+    model = searched if penalty is None else Ridge(alpha=penalty, fit_intercept=intercept)
     model.fit(features, target, sample_weight=weight / weight.mean())
     return np.append(model.coef_, model.intercept_), float(model.alpha_ if penalty is None else penalty)
