@@ -1,0 +1,280 @@
+"""From the ledger to a better policy: read, learn, judge, save; serving it is a step of its own."""
+
+import json
+import math
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from world import LENGTH, MENU, RIGHT, serve, tasks
+
+from budget_router import Budget, BudgetRouter, ExtendedCoT, MemoryLedger, Menu, SelfConsistency, SingleShot, Spend, refresh
+from budget_router.errors import InvalidInput, NotEnoughEvidence
+from budget_router.pacing import DEFAULT_HORIZON
+from budget_router.policies.artifact import policy_from
+from budget_router.refreshing import LEARNERS
+
+BUDGET = Budget(per_task=110, unit="completion_tokens")
+"""As much as thinking about every proof costs."""
+TIGHT = Budget(per_task=70, unit="completion_tokens")
+
+
+def cold_router(ledger, *, menu=MENU, seed=1, **options):
+    return BudgetRouter(menu, BUDGET, ledger=ledger, seed=seed, **options)
+
+
+def a_log(n_tasks=300, *, seed=1, menu=MENU, **options):
+    ledger = MemoryLedger()
+    serve(cold_router(ledger, menu=menu), tasks(n_tasks, seed=seed), seed=seed, **options)
+    return ledger
+
+
+@pytest.fixture(scope="module")
+def ledger():
+    return a_log()
+
+
+@pytest.fixture(scope="module", params=LEARNERS)
+def refreshed(request, ledger):
+    return refresh(ledger, menu=MENU, budget=BUDGET, learner=request.param)
+
+
+def vote_of_three(right):
+    """Two of three right; or one right, given before two wrong ones that differ, of three that there are."""
+    wrong = 1 - right
+    return right**3 + 3 * right**2 * wrong + 3 * right * wrong**2 * (2 / 3) / 3
+
+
+EXPECTED = {kind: np.array([right[False], vote_of_three(right[False]), right[True]]) for kind, right in RIGHT.items()}
+"""Expected score of each strategy of the menu, by kind of task."""
+
+
+def expected_scores(decisions, stream):
+    pairs = zip(decisions, stream, strict=True)
+    return np.array([EXPECTED[task.metadata["kind"]][MENU.action(decision.strategy.name)] for decision, task in pairs])
+
+
+# --- from a log to a policy that serves
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_promoted_policy_serves_better_than_the_cold_start_at_the_same_budget(learner):
+    ledger = a_log()
+    serving = BudgetRouter(MENU, TIGHT, ledger=ledger, seed=2, reload_seconds=0.0)
+    first, second = tasks(400, seed=77), tasks(400, seed=78)
+    before, spent_before = serve(serving, first, seed=5, grade=False)
+    assert {decision.policy_version for decision in before} == {"cold-start"}
+
+    candidate = refresh(ledger, menu=MENU, budget=TIGHT, learner=learner)
+    candidate.promote()
+    after, spent_after = serve(serving, second, seed=6, grade=False)
+
+    assert {decision.policy_version for decision in after} == {candidate.version}
+    old, new = expected_scores(before, first), expected_scores(after, second)
+    standard_error = math.hypot(old.std() / 20, new.std() / 20)
+    assert new.mean() - old.mean() > 4 * standard_error
+    spent = np.concatenate([spent_before, spent_after])
+    standard_error = spent.std() * math.sqrt(DEFAULT_HORIZON) / len(spent)  # what is older has been made up for
+    assert abs(spent.mean() - TIGHT.per_task) < 4 * standard_error
+
+
+def test_a_candidate_is_kept_and_serves_nobody_until_it_is_promoted(ledger):
+    candidate = refresh(ledger, menu=MENU, budget=BUDGET)
+    assert candidate.version in ledger.registry.versions(MENU.hash)
+    assert ledger.registry.active_version(MENU.hash) is None
+    assert cold_router(ledger).policy.version == "cold-start"
+    assert not cold_router(ledger).reload()
+
+
+def test_the_saved_candidate_is_the_policy_that_was_learned(refreshed, ledger):
+    record = ledger.registry.load(refreshed.version)
+    again = policy_from(record, MENU, unit="completion_tokens")
+    some = tasks(20, seed=9)
+    assert again.predict(some).score.tobytes() == refreshed.policy.predict(some).score.tobytes()
+
+
+def test_a_strategy_that_thinks_is_kept_for_what_needs_it(refreshed):
+    some = tasks(300, seed=10)
+    chosen = refreshed.policy.choose(refreshed.policy.predict(some), BUDGET.per_task).probabilities
+    is_proof = np.array([task.metadata["kind"] == "proof" for task in some])
+    assert chosen[is_proof, 2].mean() > 0.7
+    assert chosen[~is_proof, 2].mean() < 0.2
+
+
+# --- what is said for it
+
+
+def test_the_evidence_is_what_the_result_says_and_is_plain_json(refreshed, ledger):
+    evidence = ledger.registry.load(refreshed.version).evidence
+    assert json.loads(json.dumps(evidence, allow_nan=False)) == evidence
+    assert evidence["budget"] == {"per_task": 110.0, "unit": "completion_tokens"}
+    assert evidence["accuracy"] == list(refreshed.accuracy)
+    assert evidence["gain"] == list(refreshed.gain)
+    assert (evidence["n_decisions"], evidence["n_tasks"], evidence["seed"]) == (300, 300, 0)
+    assert (refreshed.n_decisions, refreshed.n_tasks) == (300, 300)
+
+
+def test_graded_tasks_are_told_by_strategy_the_smaller_votes_included(refreshed, ledger):
+    drawn = [entry.decision.strategy.name for entry in ledger.read()]
+    assert refreshed.n_graded["extended_cot_high"] == drawn.count("extended_cot_high")
+    assert refreshed.n_graded["self_consistency_3"] == drawn.count("self_consistency_3")
+    assert refreshed.n_graded["single_shot"] == drawn.count("single_shot") + drawn.count("self_consistency_3")
+
+
+def test_the_expected_spend_keeps_the_budget(refreshed):
+    assert refreshed.spend <= BUDGET.per_task * 1.01
+    assert refreshed.allocation.spend <= BUDGET.per_task
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_estimates_of_candidates_hold_on_fresh_tasks(learner):
+    misses, variances = [], []
+    for seed in range(5):
+        candidate = refresh(a_log(200, seed=seed), menu=MENU, budget=BUDGET, learner=learner)
+        fresh = tasks(1000, seed=1000 + seed)
+        chosen = candidate.policy.choose(candidate.policy.predict(fresh), BUDGET.per_task).probabilities
+        truth = (chosen * np.array([EXPECTED[task.metadata["kind"]] for task in fresh])).sum(axis=1).mean()
+        misses.append(candidate.accuracy.value - truth)
+        variances.append(((candidate.accuracy.high - candidate.accuracy.low) / 2 / 1.96) ** 2)
+        assert candidate.gain.low > 0
+    assert abs(np.mean(misses)) < 4 * math.sqrt(np.mean(variances) / len(misses))
+
+
+# --- under a seed
+
+
+def test_the_same_log_and_seed_give_the_same_candidate(refreshed, ledger):
+    learner = ledger.registry.load(refreshed.version).evidence["learner"]
+    again = refresh(ledger, menu=MENU, budget=BUDGET, learner=learner)
+    assert again.version == refreshed.version
+    assert (again.accuracy, again.gain, again.spend) == (refreshed.accuracy, refreshed.gain, refreshed.spend)
+
+
+def test_the_same_log_in_another_ledger_gives_the_same_candidate(refreshed, ledger):
+    learner = ledger.registry.load(refreshed.version).evidence["learner"]
+    assert refresh(a_log(), menu=MENU, budget=BUDGET, learner=learner).version == refreshed.version
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_an_empty_log_is_too_thin(learner):
+    with pytest.raises(NotEnoughEvidence, match="serve and settle some first"):
+        refresh(MemoryLedger(), menu=MENU, budget=BUDGET, learner=learner)
+
+
+def test_a_log_that_nobody_graded_is_too_thin():
+    with pytest.raises(NotEnoughEvidence, match=r"none of the 20 settled decisions is graded: call router\.grade first"):
+        refresh(a_log(20, grade=False), menu=MENU, budget=BUDGET)
+
+
+def test_a_log_of_four_tasks_is_too_thin_and_leaves_no_candidate():
+    ledger = a_log(4)
+    with pytest.raises(NotEnoughEvidence, match="5 are needed"):
+        refresh(ledger, menu=MENU, budget=BUDGET)
+    assert ledger.registry.versions(MENU.hash) == []
+
+
+def test_an_unknown_learner_is_refused_with_those_that_exist(ledger):
+    with pytest.raises(InvalidInput, match="no learner 'oracle': there are value, imitator"):
+        refresh(ledger, menu=MENU, budget=BUDGET, learner="oracle")
+
+
+def test_a_log_without_known_prices_teaches_nothing_about_money(ledger):
+    with pytest.raises(NotEnoughEvidence, match="cost is known in usd: give the price"):
+        refresh(ledger, menu=MENU, budget=Budget(per_task=0.01, unit="usd"))
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_budget_below_the_cheapest_still_gives_a_candidate_that_takes_the_cheapest(ledger, learner):
+    candidate = refresh(ledger, menu=MENU, budget=Budget(per_task=1, unit="completion_tokens"), learner=learner)
+    chosen = candidate.policy.choose(candidate.policy.predict(tasks(50, seed=3)), 1.0).probabilities
+    assert chosen[:, 0].mean() > 0.95
+
+
+# --- windows
+
+
+def test_a_window_holds_its_start_and_not_its_end():
+    ledger = a_log(60)
+    moments = [entry.decision.decided_at for entry in ledger.read()]
+    part = refresh(ledger, menu=MENU, budget=BUDGET, since=moments[10], until=moments[50])
+    assert part.n_decisions == sum(moments[10] <= moment < moments[50] for moment in moments)
+    with pytest.raises(NotEnoughEvidence):
+        refresh(ledger, menu=MENU, budget=BUDGET, since=datetime.now(UTC) + timedelta(days=1))
+    with pytest.raises(InvalidInput, match="has no time zone"):
+        refresh(ledger, menu=MENU, budget=BUDGET, since=moments[0].replace(tzinfo=None))
+
+
+# --- odd logs
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_log_under_an_older_menu_teaches_what_still_draws_alike(learner):
+    older = Menu(
+        [
+            SelfConsistency(k=5, typical_completion_tokens=20),
+            SingleShot(name="retired", temperature=0.1, typical_completion_tokens=20),
+            ExtendedCoT(effort="high", typical_completion_tokens=200),
+        ]
+    )
+    ledger = a_log(300, menu=older)
+    candidate = refresh(ledger, menu=MENU, budget=BUDGET, learner=learner)
+    served = [entry.decision.strategy.name for entry in ledger.read()]
+    assert candidate.n_graded["single_shot"] == candidate.n_graded["self_consistency_3"] == served.count("self_consistency_5")
+    assert candidate.n_decisions == len(served) - served.count("retired")
+    candidate.promote()
+    assert ledger.registry.active_version(MENU.hash) == candidate.version
+    assert ledger.registry.active_version(older.hash) is None
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_log_of_forced_decisions_alone_teaches_but_proves_nothing(learner):
+    ledger = MemoryLedger()
+    for name in MENU.names:
+        serve(cold_router(ledger), tasks(60, seed=4), seed=4, strategy=name)
+    candidate = refresh(ledger, menu=MENU, budget=BUDGET, learner=learner)
+    assert (candidate.n_decisions, candidate.n_tasks) == (180, 60)
+    assert math.isnan(candidate.accuracy.value)
+    assert math.isnan(candidate.gain.low)
+    assert ledger.registry.load(candidate.version).evidence["accuracy"] == [None, None, None]
+
+
+def test_forced_decisions_do_not_move_the_estimate():
+    """Half of the log forces what is wrong for the task; the estimate is still of the policy, not of the whim."""
+    ledger = a_log(200, seed=6)
+    honest = refresh(ledger, menu=MENU, budget=BUDGET)
+    serve(cold_router(ledger), tasks(200, seed=7), seed=7, strategy="single_shot")
+    mixed = refresh(ledger, menu=MENU, budget=BUDGET)
+    standard_error = (honest.accuracy.high - honest.accuracy.low) / 2 / 1.96
+    assert abs(mixed.accuracy.value - honest.accuracy.value) < 2 * standard_error
+    assert mixed.n_decisions == 400
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_menu_of_one_strategy_is_learned_and_served(learner):
+    menu = Menu([SingleShot(typical_completion_tokens=20)])
+    ledger = a_log(30, menu=menu)
+    refresh(ledger, menu=menu, budget=BUDGET, learner=learner).promote()
+    serving = cold_router(ledger, menu=menu, horizon=1)
+    for task in tasks(5, seed=8):
+        decision = serving.decide(task)
+        serving.settle(decision, Spend(completion_tokens=5000, n_calls=1))
+        assert decision.propensities == {"single_shot": 1.0}
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_an_overspent_past_sends_a_learned_policy_to_the_cheapest(refreshed, learner):
+    ledger = a_log(200)
+    refresh(ledger, menu=MENU, budget=BUDGET, learner=learner).promote()
+    serving = cold_router(ledger, horizon=10)
+    serving.settle(serving.decide(tasks(1, seed=1)[0]), Spend(completion_tokens=100_000, n_calls=1))
+    shares = [serving.decide(task).propensities["single_shot"] for task in tasks(50, seed=9)]
+    assert np.mean(shares) > 0.95
+
+
+def test_lengths_are_learned_as_they_were_billed(refreshed):
+    cost = refreshed.policy.predict(tasks(300, seed=11)).cost.mean(axis=0)
+    expected = [LENGTH[False], 3 * LENGTH[False], LENGTH[True]]
+    assert cost == pytest.approx(expected, rel=0.05)
