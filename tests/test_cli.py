@@ -51,7 +51,9 @@ def test_the_demo_writes_a_table_that_fits_a_terminal(told):
 
 def test_refresh_learns_again_from_the_demos_ledger_and_policies_lists_both(told):
     url = "sqlite:///here/spend.db"
-    done = typed("refresh", "--ledger", url, "--budget", "22:completion_tokens", "--learner", "imitator", "--json", folder=told[0])
+    done = typed(
+        "refresh", "--ledger", url, "--budget", "22:completion_tokens", "--learner", "imitator", "--json", folder=told[0]
+    )
     assert done.returncode == 0, done.stderr
     refreshed = json.loads(done.stdout)
 
@@ -75,7 +77,9 @@ def test_refresh_without_promotion_leaves_the_active_policy_alone(told):
 
     assert done.returncode == 0, done.stderr
     active = [line for line in before.splitlines() if " active " in line]
-    assert [line for line in typed("policies", "--ledger", url, folder=told[0]).stdout.splitlines() if " active " in line] == active
+    assert [
+        line for line in typed("policies", "--ledger", url, folder=told[0]).stdout.splitlines() if " active " in line
+    ] == active
 
 
 @pytest.mark.parametrize(
