@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import time
 
 import numpy as np
 import pytest
@@ -114,17 +113,11 @@ def test_one_odd_text_cannot_run_away(fitted):
 
 
 @pytest.mark.parametrize("unit", ["word 1,250 ", "a", "1", "1,111", "\\", " ", "(", "é"])
-def test_a_million_characters_take_less_than_fifty_milliseconds(fitted, unit):
-    fitted.transform(["warm"])
+def test_of_a_million_characters_no_more_is_read_than_of_twenty_thousand(fitted, unit):
     text = (unit * 1_000_000)[:1_000_000]
 
-    seconds = []
-    for attempt in range(3):
-        started = time.perf_counter()
-        fitted.transform([f"{attempt} {text}"])
-        seconds.append(time.perf_counter() - started)
-
-    assert min(seconds) < 0.05
+    assert sum(map(len, read(text))) <= MAX_READ_CHARACTERS
+    assert np.isfinite(fitted.transform([text])).all()
 
 
 def test_of_a_long_text_its_beginning_and_its_end_are_read():
