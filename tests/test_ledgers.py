@@ -22,8 +22,6 @@ from budget_router.testing import (
     MENU,
     NOON,
     TASK,
-    all_that_is_recorded_is_read_back_equal,
-    an_earlier_policy_can_be_promoted_again,
     check_ledger,
     example_call,
     example_decision,
@@ -32,6 +30,7 @@ from budget_router.testing import (
     example_settlement,
     recorded,
 )
+from budget_router.testing.ledger import all_that_is_recorded_is_read_back_equal, an_earlier_policy_can_be_promoted_again
 from budget_router_sql import SqlLedger
 from budget_router_sql.engine import Database, readable_url
 from budget_router_sql.schema import REVISION, metadata

@@ -91,7 +91,7 @@ class LearnedPolicy(ABC):
         """Predict each task by a policy that did not see it, and shift each fold's means to those of the policy that serves.
 
         What sets a fold's policy apart is mostly one shift per strategy, and a shift moves a whole fold across the price at once:
-        unshifted, the curve would promise a smooth spend that the one serving policy does not have.
+        unshifted, the twins would not choose as the policy does that they stand for.
         """
         fold = rng.permutation(np.arange(len(features)) % N_FOLDS)
         parts: list[tuple[IntArray, Prediction]] = []

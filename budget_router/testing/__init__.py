@@ -1,0 +1,28 @@
+"""Exams for one's own parts: whatever keeps the promises of a Protocol may stand in its place."""
+
+from budget_router.testing.examples import (
+    MENU,
+    NOON,
+    TASK,
+    example_call,
+    example_decision,
+    example_outcome,
+    example_policy,
+    example_settlement,
+    recorded,
+)
+from budget_router.testing.ledger import LEDGER_PROMISES, check_ledger
+
+__all__ = [
+    "LEDGER_PROMISES",
+    "MENU",
+    "NOON",
+    "TASK",
+    "check_ledger",
+    "example_call",
+    "example_decision",
+    "example_outcome",
+    "example_policy",
+    "example_settlement",
+    "recorded",
+]
