@@ -4,7 +4,7 @@ Prices come from the `genai-prices` package, and from the user first. A model th
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import cache
 from importlib.metadata import version
@@ -77,10 +77,12 @@ class Tariffs:
         with localcontext(_ARITHMETIC):
             if model in self.own:
                 return Bill(_nano_usd(self.own[model].amount(prompt_tokens, completion_tokens, cached_tokens)), "own")
-            return Bill(_nano_usd(_listed_amount(model, prompt_tokens, completion_tokens, cached_tokens, at)), _price_list())
+            moment = at or datetime.now(UTC)
+            amount = _listed_amount(model, prompt_tokens, completion_tokens, cached_tokens, moment)
+            return Bill(_nano_usd(amount), f"{_price_list()}, prices of {moment:%Y-%m-%d}")
 
 
-def _listed_amount(model: str, prompt_tokens: int, completion_tokens: int, cached_tokens: int, at: datetime | None) -> Decimal:
+def _listed_amount(model: str, prompt_tokens: int, completion_tokens: int, cached_tokens: int, at: datetime) -> Decimal:
     # genai-prices holds 1.5 MB of prices: it is read when the first one is asked for
     from genai_prices import Usage, calc_price
 

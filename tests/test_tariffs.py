@@ -64,7 +64,9 @@ def test_cached_tokens_of_a_listed_model_are_cheaper():
 def test_own_prices_go_before_the_list():
     own = Tariffs({"gpt-4o": Tariff(prompt=0, completion=1)})
     assert own.bill("gpt-4o", prompt_tokens=10**6, completion_tokens=1) == (1000, "own")
-    assert Tariffs().bill("gpt-4o", prompt_tokens=10**6, completion_tokens=1).tariff.startswith("genai-prices ")
+    named = Tariffs().bill("gpt-4o", prompt_tokens=10**6, completion_tokens=1, at=datetime(2026, 3, 1, tzinfo=UTC)).tariff
+    assert named.startswith("genai-prices ")
+    assert named.endswith("prices of 2026-03-01")
 
 
 def test_a_price_is_the_one_of_its_day():
