@@ -5,6 +5,7 @@ Stateless and cheap.
 """
 
 import math
+from collections import Counter
 from functools import lru_cache
 
 from budget_router.features.reading import read
@@ -31,7 +32,8 @@ _COUNTED = {
     token: [name for name, tokens in _KINDS.items() if token in tokens.split()] for token in " ".join(_KINDS.values()).split()
 }
 _SIZES = ("characters", "tokens", "words", "numbers", "digits", "latex", "lines", "capitals", "non_ascii")
-STRUCTURE_NAMES: tuple[str, ...] = (*_SIZES, *_KINDS, "mean_word_length", "longest_number")
+_COUNTS = (*_SIZES, *_KINDS)
+STRUCTURE_NAMES: tuple[str, ...] = (*_COUNTS, "mean_word_length", "longest_number")
 
 
 @lru_cache(maxsize=64)
@@ -42,23 +44,31 @@ def structural_features(text: str) -> tuple[float, ...]:
     True
     """
     tokens = read(text)
-    words = [token for token in tokens if token.isalpha()]
-    numbers = [token for token in tokens if token[0].isdecimal()]
-    counts = dict.fromkeys(_KINDS, 0)
-    for token in map(str.lower, tokens):
-        for name in _COUNTED.get(token, ()):
-            counts[name] += 1
-    letters = sum(map(len, words))
-    sizes = (
-        len(text),
-        len(tokens),
-        len(words),
-        len(numbers),
-        sum(map(len, numbers)),
-        sum(token[0] == "\\" for token in tokens),
-        tokens.count("\n"),
-        sum(word.isupper() for word in words),
-        sum(not word.isascii() for word in words),
-    )
-    logs = map(math.log1p, (*sizes, *counts.values()))
-    return (*logs, letters / len(words) if words else 0.0, float(max(map(len, numbers), default=0)))
+    totals = dict.fromkeys(_COUNTS, 0)
+    totals["characters"], totals["tokens"] = len(text), len(tokens)
+    n_letters = longest = 0
+    for token, times in Counter(tokens).items():
+        marks = _marks(token)
+        for name in marks:
+            totals[name] += times
+        if marks[:1] == ("words",):
+            n_letters += times * len(token)
+        elif marks[:1] == ("numbers",):
+            totals["digits"] += times * len(token)
+            longest = max(longest, len(token))
+    mean_word_length = n_letters / totals["words"] if totals["words"] else 0.0
+    return (*map(math.log1p, totals.values()), mean_word_length, float(longest))
+
+
+@lru_cache(maxsize=100_000)
+def _marks(token: str) -> tuple[str, ...]:
+    """What a token counts as: a word or a number first, then all else."""
+    claims = {
+        "words": token.isalpha(),
+        "numbers": token[0].isdecimal(),
+        "latex": token[0] == "\\",
+        "lines": token[0] == "\n",
+        "capitals": token.isalpha() and token.isupper(),
+        "non_ascii": token.isalpha() and not token.isascii(),
+    }
+    return (*(name for name, holds in claims.items() if holds), *_COUNTED.get(token.lower(), ()))
