@@ -433,3 +433,12 @@ def test_a_table_that_cannot_be_solved_is_refused_by_its_cell(accuracy, cost, fa
 def test_a_budget_that_is_no_number_is_refused(budget):
     with pytest.raises(InvalidTable, match="give a finite mean cost per task"):
         solve([[0.5]], [[1]], budget)
+
+
+def test_a_frontier_shows_itself_as_a_frame_and_as_a_figure():
+    curve = frontier([[0.5, 0.9], [0.8, 0.9]], [[1.0, 5.0], [1.0, 5.0]])
+
+    frame, figure = curve.frame(), curve.plot()
+
+    assert frame.iloc[:, 0].tolist() == curve.spend.tolist()
+    assert figure.axes[0].lines
