@@ -130,13 +130,14 @@ def test_a_learned_policy_beats_the_best_static_mix_at_its_own_spend(policy, fre
 
 @pytest.mark.parametrize("floor", [0.0, 0.01, 0.1])
 @pytest.mark.parametrize("budget", [60.0, 110.0, 500.0])
-def test_the_floor_is_kept_and_its_cost_is_part_of_the_budget(policy, floor, budget):
-    prediction = policy.predict([Task(text) for text in policy.table_.texts])
-    chosen = policy.choose(prediction, budget, floor=floor).probabilities
+def test_the_floor_is_kept_and_its_cost_is_part_of_the_budget(policy, fresh, floor, budget):
+    tasks, _, _, cost = fresh
+    chosen = policy.choose(policy.predict(tasks), budget, floor=floor).probabilities
     assert chosen.min() >= floor
     assert chosen.sum(axis=1) == pytest.approx(1, abs=1e-12)
-    assert chosen.max() <= 1
-    assert (chosen * prediction.cost).sum(axis=1).mean() <= budget * 1.01  # corners of the price curve are thinned
+    assert chosen.max() <= 1 + 1e-12
+    spent = (chosen * cost).sum(axis=1)
+    assert spent.mean() <= budget + 4 * spent.std() * math.sqrt(2 / len(spent))  # the price is solved on another sample
 
 
 @pytest.mark.parametrize("budget", [0.0, 1e-9, 10.0])
@@ -162,7 +163,7 @@ def test_fitting_again_with_the_same_seed_learns_the_same(policy, fresh):
     tasks, *_ = fresh
     again = learned(type(policy))
     assert again.predict(tasks).score.tobytes() == policy.predict(tasks).score.tobytes()
-    assert again.curve_.frontier.spend.tobytes() == policy.curve_.frontier.spend.tobytes()
+    assert again.curve_.spend.tobytes() == policy.curve_.spend.tobytes()
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
@@ -479,7 +480,7 @@ def test_a_manifest_with_a_broken_menu_is_refused(policy, menu):
 
 
 def test_a_newer_format_is_refused_with_the_mend(policy):
-    refused(forged(policy, format=2), "of format 2, this version reads 1: train it again, or update this package")
+    refused(forged(policy, format=3), "of format 3, this version reads 2: train it again, or update this package")
 
 
 def test_a_policy_of_another_menu_is_refused_by_its_strategies(policy):

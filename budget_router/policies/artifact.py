@@ -18,21 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from budget_router.allocation import Frontier
 from budget_router.budget import Unit
 from budget_router.errors import ArtifactError
 from budget_router.features import STRUCTURE_NAMES, Featuriser
 from budget_router.menu import Menu
+from budget_router.policies.forest import Forest
 from budget_router.policies.imitator import OracleImitator
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.policies.pricing import PriceCurve
-from budget_router.policies.regression import AccuracyModel, CostModel
+from budget_router.policies.regression import AccuracyModel, CostModel, Hyperparameters
 from budget_router.policies.value import ValuePolicy
 from budget_router.records import PolicyRecord
 from budget_router.task import Task
 from budget_router.words import explain
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 64 * 2**20
 """Largest accepted size of the arrays, packed or unpacked: a hundred times what a policy of ours needs."""
 
@@ -41,7 +41,7 @@ _Arrays = dict[str, NDArray[Any]]  # Any: floats and column numbers side by side
 
 
 class _Manifest(BaseModel):
-    format: Literal[1]
+    format: Literal[2]
     kind: Literal["value", "imitator"]
     unit: Unit
     menu: Menu
@@ -121,7 +121,7 @@ def load_policy(folder: str | Path) -> LearnedPolicy:
 def _try_out(policy: LearnedPolicy) -> None:
     try:
         prediction = policy.predict([Task("What is 1 + 1?")])
-        choice = policy.choose(prediction, float(policy.curve_.frontier.spend[0]))
+        choice = policy.choose(prediction, float(policy.curve_.spend[0]))
     except (ValueError, IndexError) as error:
         raise ArtifactError(f"policy {policy.version!r} cannot decide: {error}; train it again") from error
     if not all(np.isfinite(cells).all() for cells in (prediction.score, prediction.cost, choice.probabilities)):
@@ -182,10 +182,12 @@ def _array(packed: bytes) -> NDArray[Any]:  # Any: floats or column numbers
 
 def _arrays(policy: LearnedPolicy) -> _Arrays:
     arrays: _Arrays = {f"features.{name}": array for name, array in policy.featuriser_.arrays().items()}
-    frontier, mean_cost = policy.curve_
-    arrays |= {"curve.spend": frontier.spend, "curve.score": frontier.accuracy, "curve.price": frontier.shadow_price}
-    arrays |= {"curve.mean_cost": mean_cost, "accuracy.weights": policy.accuracy_.weights_}
+    arrays |= {f"curve.{name}": array for name, array in policy.curve_._asdict().items()}
+    arrays |= {"accuracy.weights": policy.accuracy_.weights_}
     arrays |= {f"cost.{name}": getattr(policy.cost_, f"{name}_") for name in ("weights", "bounds", "scale")}
+    if policy.accuracy_.forest_ is not None:
+        arrays |= {f"forest.{name}": array for name, array in policy.accuracy_.forest_.arrays().items()}
+        arrays |= {"accuracy.share": np.array([policy.accuracy_.hyperparameters_.share])}
     if isinstance(policy, OracleImitator):
         arrays |= {"imitator.weights": policy.weights_, "imitator.scale": np.array([policy.tau_, policy.lam_])}
     return arrays
@@ -198,10 +200,14 @@ def _restored(kind: type[LearnedPolicy], arrays: _Arrays, n_strategies: int) -> 
         {key[len(prefix) :]: one for key, one in arrays.items() if key.startswith(prefix)}
     )
     _check_shapes(arrays, n_strategies)
-    curve = Frontier(arrays["curve.spend"], arrays["curve.score"], arrays["curve.price"])
-    policy.curve_ = PriceCurve(curve, arrays["curve.mean_cost"])
+    policy.curve_ = PriceCurve(**{name: arrays[f"curve.{name}"] for name in PriceCurve._fields})
     policy.accuracy_, policy.cost_ = AccuracyModel(), CostModel()
     policy.accuracy_.weights_ = arrays["accuracy.weights"]
+    grown = {key.removeprefix("forest."): one for key, one in arrays.items() if key.startswith("forest.")}
+    if grown:
+        n_features = len(arrays["accuracy.weights"]) - 1
+        policy.accuracy_.forest_ = Forest.from_arrays(grown, n_features=n_features, n_strategies=n_strategies)
+        policy.accuracy_.hyperparameters_ = Hyperparameters((), float(arrays["accuracy.share"][0]))
     for name in ("weights", "bounds", "scale"):
         setattr(policy.cost_, f"{name}_", arrays[f"cost.{name}"])
     if isinstance(policy, OracleImitator):
@@ -212,7 +218,7 @@ def _restored(kind: type[LearnedPolicy], arrays: _Arrays, n_strategies: int) -> 
 
 def _check_shapes(arrays: _Arrays, n_strategies: int) -> None:
     """Raise ValueError where arrays do not fit each other or the menu, or hold costs and prices below zero."""
-    n_structural, n_corners = len(STRUCTURE_NAMES), arrays["curve.spend"].size
+    n_structural, n_prices = len(STRUCTURE_NAMES), arrays["curve.price"].size
     shapes: dict[str, tuple[int, ...]] = {"features.centre": (n_structural,), "features.scale": (n_structural,)}
     n_features = n_structural
     if "features.projection_axes" in arrays:
@@ -222,7 +228,9 @@ def _check_shapes(arrays: _Arrays, n_strategies: int) -> None:
     lines = (n_features + 1, n_strategies)
     shapes |= {"accuracy.weights": lines, "cost.weights": lines}
     shapes |= {"cost.bounds": (2, n_strategies), "cost.scale": (n_strategies,), "curve.mean_cost": (n_strategies,)}
-    shapes |= {"curve.spend": (max(n_corners, 1),), "curve.score": (n_corners,), "curve.price": (n_corners - 1,)}
+    shapes |= {"curve.spend": (n_prices,), "curve.price": (max(n_prices, 1),)}
+    if "forest.root" in arrays:
+        shapes |= {"accuracy.share": (1,)}
     if "imitator.weights" in arrays:
         shapes |= {"imitator.weights": lines, "imitator.scale": (2,)}
     for name, shape in shapes.items():

@@ -51,8 +51,9 @@ class LearnedPolicy(ABC):
     def fit(self, table: OutcomeTable, *, rng: np.random.Generator) -> Self:
         """Learn from an outcome table, then price on this policy's own predictions, and keep held-out ones to judge it by.
 
-        The price curve tells what is spent at a price. That hangs on how this policy's predictions scatter, not on outcomes;
-        those of held-out twins scatter wider, and where tasks look alike their curve missed the budget by half.
+        The price curve tells what is billed at a price: what the policy would choose, its forest's part out of bag, and what
+        those choices billed. Predictions of held-out twins scatter wider than the policy's that serves, and where tasks look
+        alike their curve missed the budget by half.
 
         A strategy that was graded on fewer than `MIN_TASKS` tasks is predicted to be worth nothing: it is not chosen until
         exploration has tried it more often. Raises NotEnoughEvidence when that is true of all of them.
@@ -64,7 +65,9 @@ class LearnedPolicy(ABC):
         features = self.featuriser_.transform_known(table.structure, table.texts)
         self._fit_models(features, table)
         self.held_out_ = self._held_out(features, table, rng)
-        self.curve_ = PriceCurve.of(self._predict(features))
+        cost = self.cost_.predict(features)
+        fitted = Prediction(cost, self._score(features, cost, self.accuracy_.fitted_), self.accuracy_.fitted_)
+        self.curve_ = PriceCurve.of(fitted, billed=table.cost)
         self.table_ = table
         return self
 
@@ -77,8 +80,8 @@ class LearnedPolicy(ABC):
         return self.curve_.choose(prediction, budget, floor=floor)
 
     def _fit_models(self, features: FloatArray, table: OutcomeTable, *, like: Self | None = None) -> Self:
-        """Fit the models; a served policy's `like` shares its penalties, so that both bend equally."""
-        self.accuracy_ = AccuracyModel().fit(features, table, penalties=like.accuracy_.penalties_ if like else None)
+        """Fit the models; a served policy's `like` shares its hyperparameters, so that both bend equally."""
+        self.accuracy_ = AccuracyModel().fit(features, table, like=like.accuracy_.hyperparameters_ if like else None)
         self.cost_ = CostModel().fit(features, table, penalties=like.cost_.penalties_ if like else None)
         self._fit_score(features, table)
         return self

@@ -1,6 +1,6 @@
-"""The two regressions that learned policies rest on: accuracy and cost of every strategy, linear in the features."""
+"""The two regressions that learned policies rest on: accuracy and cost of every strategy."""
 
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from budget_router.allocation import FloatArray
 from budget_router.budget import Unit
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
+from budget_router.policies.forest import Forest
 
 Penalties = tuple[float, ...]
 """Of a model's ridge regressions, in the order they are fitted."""
@@ -21,14 +22,66 @@ _MIN_ROWS = 3
 _PENALTIES = np.logspace(-2, 3, 11)
 _MODEL_VARIANCE = 0.05
 """Variance of true accuracies around the line: keeps well-measured tasks from drowning the others."""
+_FOREST_TASKS = 60
+"""Tasks below which no forest is grown."""
+_N_FOLDS = 5
+_LEAST_SHARE = 0.05
+"""A forest that would have less of a say is not worth its walk."""
+
+
+class Hyperparameters(NamedTuple):
+    """What a twin takes over from the policy it stands for, so that both bend equally."""
+
+    penalties: Penalties
+    share: float = 0.0
+    """Of the forest in the prediction, in [0, 1]."""
 
 
 class AccuracyModel:
-    """Accuracy of each strategy: what all strategies share, what those share that draw alike, and what is a strategy's own.
+    """Accuracy of each strategy: a line and a forest, blended by how well each predicts tasks it has not seen.
+
+    The line shows what little evidence there is, the forest what much evidence hides from a line. Their blend is the least
+    squares one on held-out predictions (Breiman 1996, Stacked Regressions, Machine Learning 24). A strategy that was graded on
+    fewer than `MIN_TASKS` tasks is predicted to be worth nothing.
+    """
+
+    forest_: Forest | None = None
+
+    def fit(self, features: FloatArray, table: OutcomeTable, *, like: Hyperparameters | None = None) -> Self:
+        """Learn from the observed cells of a table with one row per task; with given hyperparameters none are searched.
+
+        `fitted_` predicts the very tasks that were learned from, the forest's part by the trees that did not see them.
+        """
+        line = _AccuracyLine().fit(features, table, penalties=like.penalties if like else None)
+        self.weights_: FloatArray = line.weights_
+        by_line = features @ self.weights_[:-1] + self.weights_[-1]
+        share = 0.0
+        if len(features) >= _FOREST_TASKS and (like is None or like.share):
+            target = np.where(table.is_observed, np.nan_to_num(table.accuracy), np.clip(by_line, 0.0, 1.0))
+            target[:, table.is_observed.sum(axis=0) < MIN_TASKS] = 0.0
+            self.forest_ = Forest().fit(features, target)
+            by_forest = self.forest_.out_of_bag_
+            share = like.share if like else _forest_share(by_forest, _held_out_lines(features, table, line.penalties_), table)
+        self.hyperparameters_ = Hyperparameters(line.penalties_, share if share >= _LEAST_SHARE else 0.0)
+        if self.hyperparameters_.share:
+            self.fitted_: FloatArray = np.clip(by_line + share * (by_forest - by_line), 0.0, 1.0)
+        else:
+            self.forest_, self.fitted_ = None, np.clip(by_line, 0.0, 1.0)
+        return self
+
+    def predict(self, features: FloatArray) -> FloatArray:
+        """(n_tasks, n_strategies) in [0, 1]."""
+        accuracy = features @ self.weights_[:-1] + self.weights_[-1]
+        if self.forest_ is not None:
+            accuracy += self.hyperparameters_.share * (self.forest_.predict(features) - accuracy)
+        return np.asarray(np.clip(accuracy, 0.0, 1.0))
+
+
+class _AccuracyLine:
+    """The line: what all strategies share, what those share that draw alike, and what is a strategy's own.
 
     Ridge regressions one after the other, each on what the wider ones left over, penalties by leave-one-task-out. Where a
-    strategy was seldom tried its own line stays flat and the shared ones stand; one that was graded on fewer than `MIN_TASKS`
-    tasks is predicted to be worth nothing.
+    strategy was seldom tried its own line stays flat and the shared ones stand.
     """
 
     def fit(self, features: FloatArray, table: OutcomeTable, *, penalties: Penalties | None = None) -> Self:
@@ -54,9 +107,29 @@ class AccuracyModel:
         self.penalties_: Penalties = tuple(found)
         return self
 
-    def predict(self, features: FloatArray) -> FloatArray:
-        """(n_tasks, n_strategies) in [0, 1]."""
-        return np.asarray(np.clip(features @ self.weights_[:-1] + self.weights_[-1], 0.0, 1.0))
+
+def _held_out_lines(features: FloatArray, table: OutcomeTable, penalties: Penalties) -> FloatArray:
+    """Predict each task by a line that did not see it."""
+    fold = np.arange(len(features)) % _N_FOLDS
+    predicted = np.empty(table.accuracy.shape)
+    for one in range(_N_FOLDS):
+        outside, inside = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
+        weights = _AccuracyLine().fit(features[outside], table.rows(outside), penalties=penalties).weights_
+        predicted[inside] = features[inside] @ weights[:-1] + weights[-1]
+    return predicted
+
+
+def _forest_share(by_forest: FloatArray, by_line: FloatArray, table: OutcomeTable) -> float:
+    """Share of the forest in the least squares blend with the line, on the observed cells, less its standard error; in [0, 1].
+
+    Where the line says all there is to say, the forest would only add noise, and the price hangs on the noise of alike tasks.
+    """
+    apart = np.where(table.is_observed, by_forest - by_line, 0.0)
+    missing = np.where(table.is_observed, np.nan_to_num(table.accuracy) - by_line, 0.0)
+    total = max(float((apart**2).sum()), 1e-12)
+    share = float((apart * missing).sum()) / total
+    error = np.sqrt((((apart * (missing - share * apart)).sum(axis=1)) ** 2).sum()) / total
+    return float(np.clip(share - error, 0.0, 1.0))
 
 
 class CostModel:

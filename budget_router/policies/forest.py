@@ -1,0 +1,136 @@
+"""A forest of regression trees as plain arrays: fitted by scikit-learn, read by numpy, nothing executed on load."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from budget_router.allocation import FloatArray, IntArray
+
+N_TREES = 100
+"""Trees that serve."""
+_N_GROWN = 270
+"""Trees that are grown: each leaves out 37 % of the tasks, so about `N_TREES` of them predict a task that they did not see."""
+MAX_DEPTH = 14
+"""Steps from root to leaf: what a decision takes is this many looks at each tree."""
+MIN_LEAF = 5
+_FEATURE_SHARE = 0.5
+"""Of the features that a split may choose from."""
+
+
+class Forest:
+    """Extremely randomised trees (Geurts, Ernst and Wehenkel 2006, Machine Learning 63), one forest for all strategies.
+
+    Trees find what a line cannot: that a long sum is dear and a long story is not. All trees stand in one set of arrays, node
+    after node; a left child stands before its sister, and a leaf is its own child, so walking down is the same step for all.
+    """
+
+    def fit(self, features: FloatArray, target: FloatArray, *, seed: int = 0) -> Self:
+        """Learn from rows; `out_of_bag_` predicts each of them by as many trees that did not see it as will serve.
+
+        So these predictions scatter as those of fresh tasks will: what is spent at a price hangs on that.
+
+        Args:
+            features: (n_tasks, n_features).
+            target: (n_tasks, n_strategies), without NaN.
+            seed: of the trees.
+        """
+        from sklearn.ensemble import ExtraTreesRegressor
+
+        model = ExtraTreesRegressor(
+            _N_GROWN,
+            max_depth=MAX_DEPTH,
+            min_samples_leaf=MIN_LEAF,
+            max_features=_FEATURE_SHARE,
+            bootstrap=True,
+            random_state=seed,
+            n_jobs=-1,
+        ).fit(features, target)
+        self._take([tree.tree_ for tree in model.estimators_])
+        self.out_of_bag_ = self._out_of_bag(features, model.estimators_samples_)
+        self._take([tree.tree_ for tree in model.estimators_[:N_TREES]])
+        return self
+
+    def predict(self, features: FloatArray) -> FloatArray:
+        """(n_tasks, n_strategies), the mean over all trees."""
+        return np.asarray(self.value_[self._leaves(features)].sum(axis=1) / len(self.root_))
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """What was learned, as arrays."""
+        return {name: getattr(self, f"{name}_") for name in ("root", "feature", "threshold", "left", "value")}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[np.generic]], *, n_features: int, n_strategies: int) -> Self:
+        """The forest that `arrays` was taken from; raises ValueError where walking it would lead astray."""
+        forest = cls()
+        for name in ("root", "feature", "threshold", "left", "value"):
+            setattr(forest, f"{name}_", arrays[name])
+        forest._check(n_features, n_strategies)
+        return forest
+
+    def _check(self, n_features: int, n_strategies: int) -> None:
+        n_nodes = self.feature_.size
+        shapes = {"root": (N_TREES,), "value": (n_nodes, n_strategies)} | dict.fromkeys(
+            ("feature", "threshold", "left"), (n_nodes,)
+        )
+        for name, shape in shapes.items():
+            if (found := getattr(self, f"{name}_").shape) != shape:
+                raise ValueError(f"forest.{name} has shape {found}, not {shape}")
+        for name, highest in (("root", n_nodes - 1), ("feature", n_features - 1), ("left", n_nodes - 1)):
+            nodes = getattr(self, f"{name}_")
+            if nodes.dtype.kind != "i" or nodes.min() < 0 or nodes.max() > highest:
+                raise ValueError(f"forest.{name} points outside of the forest")
+        is_split = self.left_ != np.arange(n_nodes)
+        if (self.left_[is_split] == n_nodes - 1).any():
+            raise ValueError("forest.left points outside of the forest")
+
+    def _leaves(self, features: FloatArray) -> IntArray:
+        """(n_tasks, n_trees) node that each task ends at in each tree."""
+        seen = np.asarray(features, dtype=np.float32)  # scikit-learn compares single-precision features
+        rows = np.arange(len(seen))[:, None]
+        node = np.broadcast_to(self.root_, (len(seen), len(self.root_)))
+        for _ in range(MAX_DEPTH):
+            node = self.left_[node] + (seen[rows, self.feature_[node]] > self.threshold_[node])
+        return node
+
+    def _out_of_bag(self, features: FloatArray, drawn: list[IntArray]) -> FloatArray:
+        leaves = self._leaves(features)
+        unseen = np.ones(leaves.shape)
+        for tree, rows in enumerate(drawn):
+            unseen[rows, tree] = 0.0
+        unseen[~unseen.any(axis=1)] = 1.0  # one that every tree has seen: the chance is 1e-54 per task
+        return np.asarray(np.einsum("nt,ntk->nk", unseen, self.value_[leaves]) / unseen.sum(axis=1, keepdims=True))
+
+    def _take(self, trees: list[object]) -> None:
+        """Lay scikit-learn's trees out in one set of arrays, sisters side by side."""
+        roots: list[int] = []
+        parts: list[tuple[NDArray[np.generic], ...]] = []
+        start = 0
+        for tree in trees:
+            order, left = _sisters(tree.children_left, tree.children_right)  # type: ignore[attr-defined]  # ships no types
+            is_leaf = left == np.arange(len(left))
+            feature = np.where(is_leaf, 0, tree.feature[order])  # type: ignore[attr-defined]  # ships no types
+            threshold = np.where(is_leaf, np.inf, tree.threshold[order])  # type: ignore[attr-defined]  # ships no types
+            value = np.where(is_leaf[:, None], tree.value[order, :, 0], 0.0)  # type: ignore[attr-defined]  # ships no types
+            parts.append((feature.astype(np.int32), threshold, (left + start).astype(np.int32), value.astype(np.float32)))
+            roots.append(start)
+            start += len(left)
+        self.root_: IntArray = np.array(roots, dtype=np.int32)
+        self.feature_, self.threshold_, self.left_, self.value_ = (np.concatenate(one) for one in zip(*parts, strict=True))
+        # a leaf is never left: its threshold is finite, for an artifact holds no infinities, and above every feature
+        self.threshold_ = np.minimum(self.threshold_, float(np.finfo(np.float32).max))
+
+
+def _sisters(left: IntArray, right: IntArray) -> tuple[IntArray, IntArray]:
+    """Order in which a right child follows its sister, root first, and each node's left child there; a leaf's is itself."""
+    order, at = [0], 0
+    children = []
+    while at < len(order):
+        node = order[at]
+        if left[node] == right[node]:
+            children.append(at)
+        else:
+            children.append(len(order))
+            order += [int(left[node]), int(right[node])]
+        at += 1
+    return np.array(order, dtype=np.intp), np.array(children, dtype=np.intp)
