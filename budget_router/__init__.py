@@ -3,7 +3,7 @@
 from budget_router.budget import Budget
 from budget_router.errors import BudgetRouterError
 from budget_router.memory import MemoryLedger
-from budget_router.menu import ExtendedCoT, Menu, SelfConsistency, SingleShot, Strategy
+from budget_router.menu import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsistency, SingleShot, Strategy
 from budget_router.policies import load_policy, save_policy
 from budget_router.records import Call, Decision, Outcome, Settlement, Spend
 from budget_router.refreshing import Refresh, refresh
@@ -17,6 +17,8 @@ __all__ = [
     "BudgetRouterError",
     "Call",
     "Decision",
+    "EarlyStop",
+    "Escalate",
     "ExtendedCoT",
     "MemoryLedger",
     "Menu",

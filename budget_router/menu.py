@@ -1,119 +1,42 @@
-"""Ways to spend compute on a task, and the menu of them that a router may choose from."""
+"""The menu of strategies that a router may choose from."""
 
-import hashlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import ConfigDict, Field, PositiveInt, RootModel, ValidationError, model_validator
+from pydantic import ConfigDict, RootModel, ValidationError, model_validator
 
 from budget_router.errors import InvalidInput
-from budget_router.words import Name, NonNegative, Positive, Text, Word, explain
+from budget_router.strategy import (
+    MAX_NAME_CHARACTERS,
+    EarlyStop,
+    Effort,
+    Escalate,
+    ExtendedCoT,
+    Sampling,
+    SelfConsistency,
+    SingleShot,
+    Stage,
+    Strategy,
+    digest,
+    stages,
+)
+from budget_router.words import explain
 
-Effort = Literal["minimal", "low", "medium", "high"]
-
-MAX_NAME_CHARACTERS = 200
-
-
-class Sampling(Word):
-    """How one answer is drawn: two strategies with equal sampling draw from the same distribution of answers.
-
-    So graded samples of the one price the other, whatever the number of samples.
-    """
-
-    model: Name | None = None
-    temperature: NonNegative | None = None
-    max_tokens: PositiveInt | None = None
-    instruction: Text | None = None
-    effort: Effort | None = None
-    max_thinking_tokens: PositiveInt | None = None
-
-    @property
-    def key(self) -> str:
-        """Content hash, stable across processes and versions."""
-        return _digest(self.model_dump_json(exclude_none=True))
-
-
-class _Strategy(Word):
-    """What all strategies may set. `None` leaves the model's own setting."""
-
-    name: Text = Field("", max_length=MAX_NAME_CHARACTERS)
-    """Stable name in logs and routes; by default the kind and its distinguishing settings."""
-    model: Name | None = None
-    temperature: NonNegative | None = None
-    max_tokens: PositiveInt | None = None
-    instruction: Text | None = None
-    """Put before the task as a system message."""
-    typical_completion_tokens: Positive = 300.0
-    """Completion tokens of one answer, as guessed before anything was measured."""
-
-    @model_validator(mode="after")
-    def _named(self) -> Self:
-        if not self.name:
-            settings = [getattr(self, name, None) for name in ("kind", "k", "effort", "max_thinking_tokens", "model")]
-            name = "_".join(re.sub(r"\W+", "_", str(setting)) for setting in settings if setting is not None)
-            object.__setattr__(self, "name", name[:MAX_NAME_CHARACTERS])  # frozen only once it is complete
-        return self
-
-    @property
-    def n_samples(self) -> int:
-        """Answers drawn."""
-        return 1
-
-    @cached_property
-    def sampling(self) -> Sampling:
-        """How each of its answers is drawn."""
-        shared = {name: getattr(self, name, None) for name in Sampling.model_fields}
-        return Sampling(**shared)
-
-
-class SingleShot(_Strategy):
-    """One answer.
-
-    >>> SingleShot().name
-    'single_shot'
-    """
-
-    kind: Literal["single_shot"] = "single_shot"
-
-
-class SelfConsistency(_Strategy):
-    """Draw `k` answers and take the majority (Wang et al. 2023, arXiv 2203.11171).
-
-    >>> SelfConsistency(k=5).name
-    'self_consistency_5'
-    """
-
-    kind: Literal["self_consistency"] = "self_consistency"
-    k: int = Field(ge=1, le=1000)
-
-    @property
-    def n_samples(self) -> int:
-        """Answers drawn: `k`."""
-        return self.k
-
-
-class ExtendedCoT(_Strategy):
-    """One answer with more thinking: by reasoning effort, thinking-token limit, or instruction.
-
-    >>> ExtendedCoT(effort="high").name
-    'extended_cot_high'
-    """
-
-    kind: Literal["extended_cot"] = "extended_cot"
-    effort: Effort | None = None
-    max_thinking_tokens: PositiveInt | None = None
-    typical_completion_tokens: Positive = 1500.0
-
-    @model_validator(mode="after")
-    def _thinks(self) -> Self:
-        if self.effort is None and self.max_thinking_tokens is None and self.instruction is None:
-            raise ValueError("set effort, max_thinking_tokens or instruction: without one it is a SingleShot")
-        return self
-
-
-Strategy = Annotated[SingleShot | SelfConsistency | ExtendedCoT, Field(discriminator="kind")]
+__all__ = [
+    "MAX_NAME_CHARACTERS",
+    "EarlyStop",
+    "Effort",
+    "Escalate",
+    "ExtendedCoT",
+    "Menu",
+    "Sampling",
+    "SelfConsistency",
+    "SingleShot",
+    "Stage",
+    "Strategy",
+    "stages",
+]
 
 
 class Menu(RootModel[tuple[Strategy, ...]]):
@@ -146,13 +69,13 @@ class Menu(RootModel[tuple[Strategy, ...]]):
             raise ValueError(f"strategies share the name {min(twice)!r}: give one of them name=...")
         return self
 
-    def __iter__(self) -> Iterator[SingleShot | SelfConsistency | ExtendedCoT]:  # type: ignore[override]  # strategies, not pydantic's fields
+    def __iter__(self) -> Iterator[Strategy]:  # type: ignore[override]  # strategies, not pydantic's fields
         return iter(self.root)
 
     def __len__(self) -> int:
         return len(self.root)
 
-    def __getitem__(self, name: str) -> SingleShot | SelfConsistency | ExtendedCoT:
+    def __getitem__(self, name: str) -> Strategy:
         return self.root[self.action(name)]
 
     @cached_property
@@ -163,7 +86,7 @@ class Menu(RootModel[tuple[Strategy, ...]]):
     @cached_property
     def hash(self) -> str:
         """Content hash of the strategies and all their settings."""
-        return _digest(self.model_dump_json(exclude_none=True))
+        return digest(self.model_dump_json(exclude_none=True))
 
     def action(self, name: str) -> int:
         """Column of the strategy called `name`; raises InvalidInput if there is none."""
@@ -171,14 +94,19 @@ class Menu(RootModel[tuple[Strategy, ...]]):
             raise InvalidInput(f"no strategy {name!r} on the menu: it has {', '.join(self.names)}")
         return self.names.index(name)
 
-    def priced_by(self, executed: SingleShot | SelfConsistency | ExtendedCoT) -> Sequence[int]:
-        """Columns whose accuracy a graded bundle of `executed` reveals: same sampling, no more samples."""
+    def priced_by(self, executed: Strategy) -> Sequence[int]:
+        """Columns whose accuracy a graded bundle of `executed` reveals.
+
+        Itself; and of those with the same sampling, whatever needs no more samples than were drawn whatever they said: samples
+        that a stopping rule or an escalation asked for were asked for because of the answers before them.
+        """
         return [
             action
             for action, strategy in enumerate(self.root)
-            if strategy.sampling == executed.sampling and strategy.n_samples <= executed.n_samples
+            if strategy.settings_key == executed.settings_key
+            or (
+                not isinstance(strategy, Escalate)
+                and strategy.sampling == executed.sampling
+                and strategy.n_samples <= executed.n_guaranteed
+            )
         ]
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

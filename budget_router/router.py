@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from budget_router.budget import Budget
-from budget_router.costs import expected_cost, typical_completion
+from budget_router.costs import expected_cost
 from budget_router.errors import ArtifactError, InfeasibleBudget, InvalidInput, LedgerUnavailable, UnknownTariff
 from budget_router.features.structure import STRUCTURE_VERSION, structural_features
 from budget_router.ledger import Ledger
@@ -312,7 +312,6 @@ class BudgetRouter:
             expected_cost(
                 strategy,
                 prompt_tokens=0,
-                completion_tokens=typical_completion(strategy),
                 unit=self._unit,
                 tariffs=self.tariffs,
                 model=self.model,

@@ -27,18 +27,18 @@ def vote_accuracy(answers: Sequence[str | None], scores: Mapping[str, float], k:
     counts = [answers.count(answer) for answer in scores]
     n_silent = len(answers) - sum(counts)
     won = sum(
-        score * _ways_to_win(count, counts[:column] + counts[column + 1 :], n_silent, k)
+        score * ways_to_win(count, counts[:column] + counts[column + 1 :], n_silent, k)
         for column, (count, score) in enumerate(zip(counts, scores.values(), strict=True))
         if score and count
     )
     return won / comb(len(answers), k)
 
 
-def _ways_to_win(count: int, others: Sequence[int], n_silent: int, k: int) -> float:
+def ways_to_win(count: int, others: Sequence[int], n_silent: int, k: int, *, fewest: int = 1) -> float:
     """Number of k-subsets that an answer given `count` times wins, one it ties with t others counting 1 / (t + 1)."""
     return sum(
         comb(count, votes) * ways / (n_tied + 1)
-        for votes in range(1, min(count, k) + 1)
+        for votes in range(fewest, min(count, k) + 1)
         for n_tied, ways in enumerate(_ways_below(others, n_silent, k - votes, votes))
     )
 

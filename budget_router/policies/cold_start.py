@@ -9,8 +9,8 @@ import numpy as np
 
 from budget_router.allocation import FloatArray
 from budget_router.budget import Unit
-from budget_router.costs import expected_cost, typical_completion
-from budget_router.menu import Menu, Strategy
+from budget_router.costs import expected_cost, typical_completion, typical_samples
+from budget_router.menu import Menu, Stage, Strategy, stages
 from budget_router.policies.contract import Choice, Prediction
 from budget_router.records import Spend
 from budget_router.tariffs import Tariffs
@@ -26,7 +26,8 @@ class ColdStart:
 
     Every strategy has a positive, recorded propensity, so that what is logged can be learned from. The mixture is
     `p_k ∝ exp(-μ cost_k)` with the least μ ≥ 0 that meets the budget (Jaynes 1957, Physical Review 106(4)). Costs come from the
-    counted prompt and `Strategy.typical_completion_tokens`, which counts as one observation beside those that settle.
+    counted prompt, `typical_completion_tokens`, and half of the samples that a strategy may or may not draw; these guesses count
+    as one observation beside those that settle.
     """
 
     version = "cold-start"
@@ -37,7 +38,10 @@ class ColdStart:
         self.tariffs = tariffs or Tariffs()
         self.model = model
         # completion tokens by sampling: strategies that draw alike learn from each other
-        self._drawn = {strategy.sampling.key: (typical_completion(strategy), 1) for strategy in menu}
+        parts = [stage for strategy in menu for stage in stages(strategy)]
+        self._drawn = {stage.sampling.key: (typical_completion(stage), 1) for stage in parts}
+        # samples of each stage, by adaptive strategy: how many are drawn hangs on the answers
+        self._samples = {one.settings_key: (typical_samples(one), 1) for one in menu if one.is_adaptive}
         self._lock = threading.Lock()
 
     def predict(self, tasks: Sequence[Task]) -> Prediction:
@@ -57,24 +61,41 @@ class ColdStart:
 
     def cost(self, strategy: Strategy, prompt_tokens: int) -> float:
         """Expected cost of a strategy on a prompt of that many tokens."""
-        total, n_drawn = self._drawn[strategy.sampling.key]
+        totals, n_settled = self._samples.get(strategy.settings_key, (typical_samples(strategy), 1))
         return expected_cost(
             strategy,
             prompt_tokens=prompt_tokens,
-            completion_tokens=total / n_drawn,
             unit=self.unit,
             tariffs=self.tariffs,
             model=self.model,
+            completion_tokens=self._completion,
+            n_samples=tuple(total / n_settled for total in totals),
         )
 
     def settled(self, strategy: Strategy, spend: Spend, *, n_answers: int | None = None) -> None:
-        """Learn the length of a strategy's answers from what was billed for `n_answers`, all of its samples if not given."""
+        """Learn the length and the number of a strategy's answers from what was billed for `n_answers`.
+
+        If they are not given they are all of its samples; then an adaptive strategy teaches nothing, and a strategy whose stages
+        draw differently never teaches a length: its bill is not told apart by stage.
+        """
+        if not spend.n_calls or (n_answers is None and strategy.is_adaptive):
+            return
+        n_new = strategy.n_samples if n_answers is None else n_answers
         with self._lock:
-            key = strategy.sampling.key
-            if key in self._drawn and spend.n_calls:
+            keys = {stage.sampling.key for stage in stages(strategy)}
+            if len(keys) == 1 and (key := keys.pop()) in self._drawn:
                 total, n_drawn = self._drawn[key]
-                n_new = strategy.n_samples if n_answers is None else n_answers
                 self._drawn[key] = total + spend.completion_tokens, n_drawn + n_new
+            if strategy.settings_key in self._samples:
+                totals, n_settled = self._samples[strategy.settings_key]
+                first, *then = stages(strategy)
+                drawn = [min(n_new, first.n_samples), *(max(n_new - first.n_samples, 0) for _ in then)]
+                grown = tuple(total + n for total, n in zip(totals, drawn, strict=True))
+                self._samples[strategy.settings_key] = grown, n_settled + 1
+
+    def _completion(self, stage: Stage) -> float:
+        total, n_drawn = self._drawn[stage.sampling.key]
+        return total / n_drawn
 
 
 def maximum_entropy(cost: FloatArray, budget: float) -> FloatArray:

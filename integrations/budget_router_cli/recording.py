@@ -150,7 +150,7 @@ def short_answer(text: str) -> str | None:
 def prompt_of(strategy: Strategy) -> str:
     """The recording's name of a strategy's prompt; raises InvalidInput for a prompt that was not recorded."""
     for name, instruction in INSTRUCTIONS.items():
-        if strategy.instruction == instruction:
+        if strategy.sampling.instruction == instruction:
             return name
     raise InvalidInput(f"strategy {strategy.name!r} has no recorded prompt: there are {', '.join(INSTRUCTIONS)}")
 

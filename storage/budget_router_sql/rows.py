@@ -12,7 +12,7 @@ from sqlalchemy import RowMapping
 
 from budget_router.budget import Budget
 from budget_router.errors import InvalidInput
-from budget_router.menu import ExtendedCoT, Menu, SelfConsistency, SingleShot, Strategy
+from budget_router.menu import Menu, Strategy
 from budget_router.records import Call, Decision, Outcome, PolicyRecord, Sample, Settlement, Spend
 from budget_router.task import MetadataValue, Task
 
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 """Values by column; each column has its own type."""
 
 _EXACT = ConfigDict(ser_json_inf_nan="constants")  # a feature or a fact may be infinite, and is read back as it was
-_STRATEGY: TypeAdapter[SingleShot | SelfConsistency | ExtendedCoT] = TypeAdapter(Strategy)
+_STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
 _PROBABILITIES = TypeAdapter(dict[str, float])
 _FEATURES = TypeAdapter(tuple[float, ...], config=_EXACT)
 _METADATA = TypeAdapter(dict[str, MetadataValue], config=_EXACT)
@@ -172,7 +172,7 @@ def _json(adapter: TypeAdapter[Any], value: object) -> str:
 
 
 @lru_cache(_MANY_STRATEGIES)
-def _strategy_of(settings: str) -> SingleShot | SelfConsistency | ExtendedCoT:
+def _strategy_of(settings: str) -> Strategy:
     return _STRATEGY.validate_json(settings)
 
 
