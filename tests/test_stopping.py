@@ -2,6 +2,7 @@
 
 import time
 from itertools import combinations, permutations
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -99,16 +100,16 @@ def test_a_higher_threshold_never_draws_less(given_answers, given_scores, window
     assert np.all(np.diff(drawn) >= -1e-9)
 
 
-def test_random_orders_come_to_what_counting_gives(monkeypatch):
-    given_answers, given_scores = ["4"] * 9 + ["5"] * 6 + ["6"] * 4 + [None], {"4": 1.0, "5": 0.0, "6": 0.0}
-    rule = EarlyStop(threshold=0.9, window=2)
-    exact = early_stop_value(given_answers, given_scores, rule, 10)
-    monkeypatch.setattr(stopping, "MAX_STATES", 5)
-    drawn = early_stop_value(given_answers, given_scores, rule, 10)
-    assert drawn != exact
-    assert abs(drawn.accuracy - exact.accuracy) < 4 * (0.25 / stopping.N_ORDERS) ** 0.5
-    assert abs(drawn.mean_samples - exact.mean_samples) < 4 * 4 / stopping.N_ORDERS**0.5
-    assert drawn == early_stop_value(given_answers, given_scores, rule, 10)
+@law
+@given(st.lists(answers, min_size=4, max_size=20), scores, rules, st.integers(2, 10))
+def test_random_orders_come_to_what_counting_gives(given_answers, given_scores, rule, cap):
+    cap = min(cap, len(given_answers))
+    exact = early_stop_value(given_answers, given_scores, rule, cap)
+    with mock.patch.object(stopping, "MAX_STATES", -1):
+        drawn = early_stop_value(given_answers, given_scores, rule, cap)
+        assert drawn == early_stop_value(given_answers, given_scores, rule, cap)
+    assert abs(drawn.accuracy - exact.accuracy) < 4.5 * (0.25 / stopping.N_ORDERS) ** 0.5
+    assert abs(drawn.mean_samples - exact.mean_samples) < 4.5 * (cap / 2) / stopping.N_ORDERS**0.5
 
 
 def test_a_bundle_of_many_different_answers_is_priced_in_no_time():
