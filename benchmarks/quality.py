@@ -1,8 +1,9 @@
 """What learned policies buy on recorded outcomes they have not seen: `python -m benchmarks.quality --dataset NAME --train ROOT`.
 
 With `--test ROOT` a policy is trained on the one half and tested on the other; without it, cross-validated by group. Cost is
-completion tokens of all samples drawn. `mix_at_spend` is the best static mix on the very test tasks at the policy's realised
-spend, `gain` what the policy's accuracy is above it, by paired bootstrap over groups with the hull drawn again each time.
+completion tokens of all samples drawn. `mix_at_spend` is the best static mix of fixed votes on the very test tasks at the
+policy's realised spend, `mix_full` the same with early stopping and escalation in the mix, `gain` what the
+policy's accuracy is above the first, by paired bootstrap over groups with the hull drawn again each time.
 """
 
 import argparse
@@ -100,10 +101,11 @@ def compare(test: Recorded, chosen: FloatArray, *, rng: np.random.Generator) -> 
     draws = []
     for _ in range(N_DRAWS):
         rows = np.concatenate([rows_of[group] for group in rng.integers(0, len(groups), len(groups))])
-        draws.append(float(ours[rows].mean()) - mix_at_spend(test.accuracy[rows], test.cost[rows], float(spent[rows].mean())))
+        plain = np.ix_(rows, test.plain)
+        draws.append(float(ours[rows].mean()) - mix_at_spend(test.accuracy[plain], test.cost[plain], float(spent[rows].mean())))
     low, high = np.percentile(draws, [2.5, 97.5])
     accuracy, spend = float(ours.mean()), float(spent.mean())
-    mix = mix_at_spend(test.accuracy, test.cost, spend)
+    mix = mix_at_spend(test.accuracy[:, test.plain], test.cost[:, test.plain], spend)
     return accuracy, spend, mix, Estimate(accuracy - mix, float(low), float(high))
 
 
@@ -123,12 +125,12 @@ def oracles(test: Recorded, budget: float, *, rng: np.random.Generator) -> tuple
 
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:  # Any: JSON
     """All rows of one data set."""
-    train = load(options.dataset, options.train)
+    train = load(options.dataset, options.train, is_adaptive=not options.fixed)
     budgets = tuple(options.budgets or train.budgets)
     if options.test is None:
         parts = [(train.rows(outside), train.rows(inside)) for outside, inside in folds(train, seed=0)]
     else:
-        parts = [(train, load(options.dataset, options.test))]
+        parts = [(train, load(options.dataset, options.test, is_adaptive=not options.fixed))]
     policies: dict[str, Callable[[Recorded, Recorded, int], dict[float, FloatArray]]] = {
         name: lambda one, other, seed, name=name: learned(name, one, other, budgets, feedback=options.feedback, seed=seed)  # type: ignore[misc]  # a default binds the name
         for name in options.policies
@@ -156,6 +158,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:  # Any: JSON
                     "accuracy": accuracy,
                     "spend": spend,
                     "mix_at_spend": mix,
+                    "mix_full": mix_at_spend(whole.accuracy, whole.cost, spend),
                     "relative_gain": accuracy / mix - 1,
                     "gain": gain.value,
                     "gain_low": gain.low,
@@ -201,6 +204,7 @@ def main() -> None:
     parser.add_argument("--feedback", choices=["full", "partial"], default="full")
     parser.add_argument("--seeds", type=int, default=3, help="logs drawn under partial feedback")
     parser.add_argument("--policies", nargs="+", choices=list(LEARNERS), default=list(LEARNERS))
+    parser.add_argument("--fixed", action="store_true", help="leave early stopping and escalation off the menu")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     rows = run(options)

@@ -15,10 +15,11 @@ from typing import Self
 
 import numpy as np
 
-from budget_router import Menu, SelfConsistency, SingleShot, Strategy
+from budget_router import EarlyStop, Escalate, Menu, SelfConsistency, SingleShot, Strategy
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.features import structural_features
-from budget_router.outcomes import OutcomeTable, vote_accuracy
+from budget_router.outcomes import OutcomeTable, early_stop_value, escalation_value, vote_accuracy
+from budget_router.strategy import stages
 
 BUDGETS: dict[str, tuple[float, ...]] = {
     "bbh_codex": (60, 70, 80, 100),
@@ -27,6 +28,10 @@ BUDGETS: dict[str, tuple[float, ...]] = {
 """Budgets that comparisons are made at; other sets take shares of the way from their cheapest strategy to their dearest."""
 SHARES = (0.1, 0.25, 0.5, 0.75)
 VOTES = (1, 3, 5, 10)
+CAPS = (5, 10)
+"""Most samples of a vote that stops once its leader is 90 % sure."""
+ESCALATIONS = tuple((f"direct x{k}", then) for k in (3, 5) for then in ("concise_cot", "cot", "cot x3", "cot x5"))
+"""First and second stage: direct answers that all agree are taken."""
 
 csv.field_size_limit(sys.maxsize)
 
@@ -59,11 +64,16 @@ class Recorded:
     """(n, n_strategies)."""
 
     @property
+    def plain(self) -> IntArray:
+        """Columns of the strategies that neither stop early nor escalate."""
+        return np.flatnonzero([not strategy.is_adaptive for strategy in self.menu])
+
+    @property
     def budgets(self) -> tuple[float, ...]:
         """Where to compare."""
         if (own := BUDGETS.get(self.name.partition(":")[0])) is not None:
             return own
-        means = self.cost.mean(axis=0)
+        means = self.cost.mean(axis=0)[self.plain]
         return tuple(float(means.min() + share * (means.max() - means.min())) for share in SHARES)
 
     @property
@@ -109,17 +119,20 @@ class Recorded:
             prob[:, list(self.menu.priced_by(strategy))] += 1 / len(self.menu)
         for row, action in enumerate(rng.integers(len(self.menu), size=(shape[0],)).tolist()):
             strategy = self.menu.root[action]
-            held = self.samples[row, _prompt(strategy)]
-            drawn = [held[one] for one in rng.permutation(len(held))[: strategy.n_samples]]
+            shuffled = {
+                _prompt(stage): [held[one] for one in rng.permutation(len(held))[: stage.n_samples]]
+                for stage in stages(strategy)
+                for held in [self.samples[row, _prompt(stage)]]
+            }
             for column in self.menu.priced_by(strategy):
-                k = self.menu.root[column].n_samples
-                accuracy[row, column] = _vote(drawn, k)
-                error[row, column] = _error(accuracy[row, column], len(drawn) / k)
-                cost[row, column] = k * float(np.mean([sample.cost for sample in drawn]))
+                priced = self.menu.root[column]
+                seen = shuffled if priced == strategy else {_prompt(priced): shuffled[_prompt(strategy)][: strategy.n_guaranteed]}
+                accuracy[row, column], cost[row, column] = _value(priced, seen)
+                error[row, column] = _error(accuracy[row, column], len(seen[_prompt(priced)]) / priced.n_guaranteed)
         return self._outcomes(accuracy, error, prob, cost)
 
     def _n_votes(self, row: int, strategy: Strategy) -> float:
-        return len(self.samples[row, _prompt(strategy)]) / strategy.n_samples
+        return min(len(self.samples[row, _prompt(stage)]) / stage.n_samples for stage in stages(strategy))
 
     def _outcomes(self, accuracy: FloatArray, error: FloatArray, prob: FloatArray, cost: FloatArray) -> OutcomeTable:
         return OutcomeTable(
@@ -136,8 +149,11 @@ class Recorded:
         )
 
 
-def load(name: str, root: Path) -> Recorded:
-    """Read a set by name, e.g. `bbh_codex` or `jhu_mcqa:gpt-4`, from `root`; says what is missing when it is not there."""
+def load(name: str, root: Path, *, is_adaptive: bool = True) -> Recorded:
+    """Read a set by name, e.g. `bbh_codex` or `jhu_mcqa:gpt-4`, from `root`; says what is missing when it is not there.
+
+    Unless told otherwise the menu holds early stopping and escalation as well, priced from the same samples.
+    """
     folder, _, model = name.partition(":")
     place = root / folder
     if not (place / "tasks.csv.gz").exists():
@@ -153,7 +169,7 @@ def load(name: str, root: Path) -> Recorded:
     known = [row for row in range(len(tasks)) if all((row, prompt) in samples for prompt in prompts)]
     place_of = {row: position for position, row in enumerate(known)}
     kept = {(place_of[row], prompt): tuple(held) for (row, prompt), held in samples.items() if row in place_of}
-    menu = _menu(prompts, kept)
+    menu = _menu(prompts, kept, is_adaptive=is_adaptive)
     accuracy, cost = _table(menu, len(known), kept)
     label = next((column for column in ("category", "exam", "family", "topic") if column in tasks[0]), None)
     return Recorded(
@@ -183,35 +199,64 @@ ACTIONS: dict[str, Callable[[str], Callable[[str], str | None]]] = {
 """Which recorded actions of a set are prompts of the menu; by default all of them."""
 
 
-def _menu(prompts: Sequence[str], samples: Mapping[tuple[int, str], tuple[Sample, ...]]) -> Menu:
+def _menu(prompts: Sequence[str], samples: Mapping[tuple[int, str], tuple[Sample, ...]], *, is_adaptive: bool) -> Menu:
     strategies: list[Strategy] = []
     for prompt in prompts:
         held = [len(one) for (_, name), one in samples.items() if name == prompt]
         strategies.append(SingleShot(name=prompt[:150], instruction=prompt))
         strategies += [SelfConsistency(name=f"{prompt[:150]} x{k}", k=k, instruction=prompt) for k in VOTES if 1 < k <= min(held)]
+        strategies += [
+            SelfConsistency(name=f"{prompt} stop x{cap}", k=cap, instruction=prompt, early_stop=EarlyStop(threshold=0.9))
+            for cap in CAPS
+            if is_adaptive and cap <= min(held)
+        ]
+    by_name = {strategy.name: strategy for strategy in strategies}
+    for first, then in ESCALATIONS if is_adaptive else ():
+        if {first, then} <= by_name.keys():
+            both = {"first": by_name[first], "then": by_name[then]}
+            strategies.append(Escalate(name=f"{first} then {then}", agreement=1.0, **both))
     return Menu(strategies)
 
 
 def _prompt(strategy: Strategy) -> str:
-    return strategy.instruction or ""
+    return stages(strategy)[0].instruction or ""
 
 
 def _table(menu: Menu, n_tasks: int, samples: Mapping[tuple[int, str], tuple[Sample, ...]]) -> tuple[FloatArray, FloatArray]:
-    accuracy, cost = np.zeros((n_tasks, len(menu))), np.zeros((n_tasks, len(menu)))
-    for row in range(n_tasks):
-        for column, strategy in enumerate(menu):
-            held = samples[row, _prompt(strategy)]
-            k = min(strategy.n_samples, len(held))
-            accuracy[row, column] = _vote(held, k)
-            cost[row, column] = k * float(np.mean([sample.cost for sample in held]))
-    return accuracy, cost
+    prompts = {_prompt(stage) for strategy in menu for stage in stages(strategy)}
+    cells = [
+        [_value(strategy, {prompt: samples[row, prompt] for prompt in prompts}) for strategy in menu] for row in range(n_tasks)
+    ]
+    accuracy, cost = np.moveaxis(np.array(cells).reshape(n_tasks, len(menu), 2), 2, 0)
+    return np.clip(accuracy, 0.0, 1.0), cost  # sums of shares miss 1 by a rounding error
+
+
+def _value(strategy: Strategy, samples: Mapping[str, Sequence[Sample]]) -> tuple[float, float]:
+    """Accuracy and cost of a strategy on one task, by its samples of each prompt; a vote of more than were drawn takes all."""
+    held = samples[_prompt(strategy)]
+    one = float(np.mean([sample.cost for sample in held]))
+    answers, scores = _answers(held)
+    if isinstance(strategy, Escalate):
+        k = min(strategy.first.k, len(held))
+        first = escalation_value(answers, scores, k, strategy.agreement)
+        accuracy, cost = _value(strategy.then, samples)
+        return first.accepted_right + (1 - first.accepted) * accuracy, k * one + (1 - first.accepted) * cost
+    k = min(strategy.n_samples, len(held))
+    if isinstance(strategy, SelfConsistency) and strategy.early_stop is not None:
+        accuracy, mean_samples = early_stop_value(answers, scores, strategy.early_stop, k)
+        return accuracy, mean_samples * one
+    return _vote(held, k), k * one
+
+
+def _answers(samples: Sequence[Sample]) -> tuple[list[str | None], dict[str, float]]:
+    scores = {sample.answer: sample.score for sample in samples if sample.answer is not None}
+    return [sample.answer for sample in samples], scores
 
 
 def _vote(samples: Sequence[Sample], k: int) -> float:
     if k == 1:
         return float(np.mean([sample.score for sample in samples]))
-    scores = {sample.answer: sample.score for sample in samples if sample.answer is not None}
-    return vote_accuracy([sample.answer for sample in samples], scores, k)
+    return vote_accuracy(*_answers(samples), k)
 
 
 def _error(score: float, n_votes: float) -> float:

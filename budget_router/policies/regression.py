@@ -9,6 +9,7 @@ from budget_router.budget import Unit
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.forest import Forest
+from budget_router.strategy import stages
 
 Penalties = tuple[float, ...]
 """Of a model's ridge regressions, in the order they are fitted."""
@@ -141,7 +142,7 @@ class CostModel:
     def fit(self, features: FloatArray, table: OutcomeTable, *, penalties: Penalties | None = None) -> Self:
         """Learn from the billed cells of a table with one row per task; with given penalties none are searched."""
         given = iter(penalties or ())
-        scale, keys = _scales(table.menu, table.unit), [strategy.sampling.key for strategy in table.menu]
+        scale, keys = _scales(table.menu, table.unit), [strategy.cost_key for strategy in table.menu]
         weights, bounds, found = [], [], []
         for key in keys:
             columns = [column for column, other in enumerate(keys) if other == key]
@@ -174,14 +175,16 @@ def _levels(menu: Menu) -> list[list[list[int]]]:
     """Groups of columns, wide to narrow: all, those that draw alike, each one; a level that splits nothing is left out."""
     alike: dict[str, list[int]] = {}
     for column, strategy in enumerate(menu):
-        alike.setdefault(strategy.sampling.key, []).append(column)
+        alike.setdefault(stages(strategy)[-1].sampling.key, []).append(
+            column
+        )  # an escalation's doubtful answers are its last stage's
     levels = [[list(range(len(menu)))], list(alike.values()), [[column] for column in range(len(menu))]]
     return [level for narrower, level in zip([*levels[1:], None], levels, strict=True) if level != narrower]
 
 
 def _scales(menu: Menu, unit: Unit) -> FloatArray:
     """Samples that a strategy bills; in seconds one, as samples run side by side."""
-    return np.array([1.0 if unit == "seconds" else strategy.n_samples for strategy in menu])
+    return np.array([1.0 if unit == "seconds" else strategy.cost_scale for strategy in menu])
 
 
 def _means(table: OutcomeTable, weight: FloatArray) -> FloatArray:
