@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget_router import ExtendedCoT, Menu, SelfConsistency, SingleShot, Spend
+from budget_router import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsistency, SingleShot, Spend
 from budget_router.errors import NotEnoughEvidence
 from budget_router.features import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
-from budget_router.outcomes import OutcomeTable, vote_accuracy
+from budget_router.outcomes import OutcomeTable, early_stop_value, escalation_value, vote_accuracy
 from budget_router.records import LoggedDecision, Sample
 from budget_router.strategies import majority
-from budget_router.testing import example_decision, example_outcome, example_settlement
+from budget_router.testing import example_call, example_decision, example_outcome, example_settlement
 
 law = settings(derandomize=True, deadline=None, max_examples=60)
 
@@ -47,6 +47,7 @@ def logged(
     spend=None,
     settled=True,
     status="ok",
+    calls=(),
     **fields,
 ):
     """One decision with its end and its grade."""
@@ -62,9 +63,13 @@ def logged(
         ),
         task_text=text,
         menu=menu,
+        calls=calls,
         settlement=example_settlement(
             status=status,
-            samples=[Sample(index=index, answer_key=answer) for index, answer in enumerate(samples)],
+            samples=[
+                Sample(index=index, answer_key=answer, call_id=f"c{index}" if calls else None)
+                for index, answer in enumerate(samples)
+            ],
             spend=spend or Spend(prompt_tokens=50, completion_tokens=50, nano_usd=1000, seconds=3.0, n_calls=5),
         )
         if settled
@@ -209,6 +214,142 @@ def test_a_failed_decision_has_a_cost_and_no_accuracy():
 
 def test_an_unknown_price_is_an_unknown_cost():
     assert np.isnan(table_of(logged(spend=Spend(n_calls=5)), unit="usd").cost).all()
+
+
+# --- votes that stop early, and escalations
+
+RULE = EarlyStop(threshold=0.85, window=2)
+ADAPTIVE = Menu(
+    [
+        SingleShot(name="one"),
+        SelfConsistency(name="three", k=3),
+        SelfConsistency(name="six", k=6),
+        SelfConsistency(name="early", k=6, early_stop=RULE),
+        ExtendedCoT(name="think", effort="high"),
+        Escalate(
+            name="doubt", first=SelfConsistency(name="quick", k=3), then=ExtendedCoT(name="slow", effort="high"), agreement=1.0
+        ),
+    ]
+)
+ONE, TRIPLE, SIX, EARLY, SLOW, DOUBT = range(6)
+SCORES = {"4": 1.0, "5": 0.0}
+BILL = Spend(prompt_tokens=60, completion_tokens=60, seconds=6.0, n_calls=6)
+
+
+def adaptive(strategy, samples, **fields):
+    return logged(strategy, samples, menu=ADAPTIVE, **fields)
+
+
+def known(table):
+    return [ADAPTIVE.names[column] for column in np.flatnonzero(table.is_observed[0])]
+
+
+def test_a_whole_bundle_prices_the_vote_that_would_have_stopped():
+    samples = ("4", "4", "5", "4", "4", "5")
+    table = table_of(adaptive("six", samples, spend=BILL), menu=ADAPTIVE)
+    value = early_stop_value(samples, SCORES, RULE, 6)
+    assert known(table) == ["one", "three", "six", "early"]
+    assert table.accuracy[0, EARLY] == pytest.approx(value.accuracy)
+    assert table.cost[0, EARLY] == pytest.approx(20 * value.mean_samples)
+    assert table.standard_error[0, TRIPLE] < table.standard_error[0, EARLY] < table.standard_error[0, SIX]
+
+
+def test_rounds_of_a_stopped_vote_take_time_one_after_the_other():
+    samples = ("4", "4", "5", "4", "4", "5")
+    table = table_of(adaptive("six", samples, spend=BILL), menu=ADAPTIVE, unit="seconds")
+    assert table.cost[0, EARLY] == pytest.approx(6.0 * early_stop_value(samples, SCORES, RULE, 6).mean_samples / 2)
+
+
+def test_what_a_stopped_vote_would_have_billed_is_known_before_it_is_graded():
+    samples = ("4", "4", "5", "4", "4", "5")
+    graded, ungraded = (table_of(adaptive("six", samples, spend=BILL, graded=graded), menu=ADAPTIVE) for graded in (True, False))
+    assert ungraded.cost[0].tolist() == pytest.approx(graded.cost[0].tolist(), nan_ok=True)
+    assert not ungraded.is_observed.any()
+
+
+def test_a_vote_that_stopped_prices_itself_and_what_its_first_window_holds():
+    table = table_of(adaptive("early", ("5", "4", "4", "4"), spend=BILL, score=1.0), menu=ADAPTIVE)
+    assert known(table) == ["one", "early"]
+    assert table.accuracy[0, [ONE, EARLY]].tolist() == [0.5, 1.0]  # of one sample: not what came of the disagreement
+    assert table.cost[0, [ONE, EARLY]].tolist() == [30, 120]
+
+
+def test_samples_that_failed_at_the_end_of_a_round_were_billed_as_well():
+    table = table_of(adaptive("early", ("5", "4", "4"), spend=BILL), menu=ADAPTIVE)
+    assert table.cost[0, ONE] == 30
+
+
+def test_a_stopped_vote_without_any_sample_on_record_tells_of_itself_alone():
+    table = table_of(adaptive("early", (), spend=BILL, score=1.0), menu=ADAPTIVE)
+    assert known(table) == ["early"]
+    assert np.isnan(table.cost[0]).tolist() == [True, True, True, False, True, True]
+
+
+@pytest.mark.parametrize(("unit", "one", "whole"), [("tokens", 30, 220), ("completion_tokens", 10, 120), ("seconds", 2.0, 9.0)])
+def test_an_escalation_prices_itself_and_what_its_first_stage_holds(unit, one, whole):
+    calls = [
+        example_call(f"c{index}", completion_tokens=tokens, prompt_tokens=20, seconds=seconds)
+        for index, (tokens, seconds) in enumerate([(5, 1.0), (10, 2.0), (15, 1.5), (90, 7.0)])
+    ]
+    spend = Spend(prompt_tokens=100, completion_tokens=120, seconds=9.0, n_calls=4)
+    table = table_of(adaptive("doubt", ("5", "5", "4", "4"), spend=spend, score=1.0, calls=calls), menu=ADAPTIVE, unit=unit)
+    assert known(table) == ["one", "three", "doubt"]
+    assert table.accuracy[0, [ONE, TRIPLE, DOUBT]].tolist() == pytest.approx([1 / 3, 0.0, 1.0])
+    assert table.cost[0, [ONE, DOUBT]].tolist() == pytest.approx([one, whole])
+
+
+def test_an_escalation_whose_calls_are_not_on_record_has_one_known_cost():
+    table = table_of(adaptive("doubt", ("5", "5", "4", "4"), spend=BILL), menu=ADAPTIVE)
+    assert np.isnan(table.cost[0]).tolist() == [True] * 5 + [False]
+
+
+def test_an_escalation_is_priced_from_both_its_stages_where_other_decisions_show_them():
+    bundle = adaptive("six", ("4", "4", "5", "4", "4", "5"), spend=BILL)
+    thought = adaptive("think", ("4",), spend=Spend(completion_tokens=500, n_calls=1))
+    assert not table_of(bundle, menu=ADAPTIVE).by_task().is_observed[0, DOUBT]
+    table = table_of(bundle, thought, menu=ADAPTIVE)
+    assert not table.is_observed[:, DOUBT].any()
+
+    pooled = table.by_task()
+    first = escalation_value(["4", "4", "5", "4", "4", "5"], SCORES, 3, 1.0)
+    assert pooled.accuracy[0, DOUBT] == pytest.approx(first.accepted_right + (1 - first.accepted) * 1.0)
+    assert pooled.cost[0, DOUBT] == pytest.approx(3 * 20 + (1 - first.accepted) * 500)
+    assert pooled.standard_error[0, DOUBT] > (1 - first.accepted) * pooled.standard_error[0, SLOW]
+
+
+def test_an_escalation_that_was_tried_stands_for_itself():
+    rows = adaptive("six", ("4",) * 6), adaptive("think", ("4",)), adaptive("doubt", ("4", "5", "4", "5"), score=0.0)
+    assert table_of(*rows, menu=ADAPTIVE).by_task().accuracy[0, DOUBT] == 0.0
+
+
+def test_an_escalation_is_seen_with_the_probability_that_it_or_both_its_stages_were_tried():
+    propensities = dict(zip(ADAPTIVE.names, (0.1, 0.2, 0.15, 0.05, 0.3, 0.2), strict=True))
+    rows = [adaptive("six", ("4",) * 6, propensities=propensities), adaptive("think", ("4",), propensities=propensities)]
+    firsts, itself, then = {"three", "six"}, {"doubt"}, {"think"}
+    seen = sum(
+        propensities[a] * propensities[b]
+        for a in propensities
+        for b in propensities
+        if {a, b} & itself or ({a, b} & firsts and {a, b} & then)
+    )
+    assert table_of(*rows, menu=ADAPTIVE).by_task().observed_prob[0, DOUBT] == pytest.approx(seen)
+
+
+def test_stages_that_draw_alike_are_not_taken_for_independent():
+    menu = Menu(
+        [
+            SelfConsistency(k=9),
+            Escalate(name="more", first=SelfConsistency(k=3), then=SelfConsistency(k=9), agreement=1.0),
+        ]
+    )
+    table = table_of(logged("self_consistency_9", ("4", "5", "4") * 3, menu=menu), menu=menu)
+    assert table.by_task().is_observed.tolist() == [[True, False]]
+
+
+def test_a_stage_counts_though_the_strategy_that_showed_it_left_the_menu():
+    menu = Menu([SingleShot(name="cold", temperature=0.0), ADAPTIVE["doubt"]])
+    table = table_of(adaptive("six", ("4",) * 6), adaptive("think", ("4",)), menu=menu)
+    assert table.by_task().accuracy[0].tolist() == pytest.approx([math.nan, 1.0], nan_ok=True)
 
 
 # --- with which probability it was revealed

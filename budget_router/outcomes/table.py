@@ -1,6 +1,5 @@
 """The outcome table: what logged decisions tell of every strategy's accuracy and cost on their tasks."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
@@ -12,9 +11,10 @@ from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
 from budget_router.errors import NotEnoughEvidence
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
-from budget_router.menu import Menu
-from budget_router.outcomes.vote_accuracy import vote_accuracy
-from budget_router.records import LoggedDecision, Outcome, Settlement
+from budget_router.menu import Escalate, Menu
+from budget_router.outcomes.bundle import Bundle
+from budget_router.outcomes.stages import Stages, composed, shows_a_stage, stages_row
+from budget_router.records import LoggedDecision
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class OutcomeTable:
     """One row per settled decision, one column per strategy of the menu; NaN where a row tells nothing.
 
     A graded bundle of k samples fills the cells of all strategies that draw alike and no more of them: it prices every smaller
-    vote. So a cell is observed with the summed propensity of all strategies whose bundle would have revealed it.
+    vote, stopped early or not. An early stop or an escalation fills its own cell by what it scored, and what its guaranteed
+    samples price. So a cell is observed with the summed propensity of all strategies whose bundle would have revealed it.
     """
 
     menu: Menu
@@ -43,6 +44,8 @@ class OutcomeTable:
     """(n, n_strategies) cost in the budget's unit, scaled from what was billed; NaN where unobserved."""
     is_forced: NDArray[np.bool_]
     """(n,) whether the caller chose the strategy: such a row is learned from, and left out of off-policy estimates."""
+    stages: Stages | None = None
+    """What the rows tell of the stages of escalations, for `by_task`; `None` when the menu has none."""
 
     @property
     def is_observed(self) -> NDArray[np.bool_]:
@@ -59,12 +62,17 @@ class OutcomeTable:
         rows = [row for entry in logged if (row := _row(entry, menu, unit)) is not None]
         if not rows:
             raise NotEnoughEvidence("the log holds no settled decision with a strategy of this menu: serve and settle some first")
-        texts, structure, ids, *cells = zip(*rows, strict=True)
+        texts, structure, ids, parts, *cells = zip(*rows, strict=True)
         accuracy, error, prob, cost, is_forced = map(np.array, cells)
-        return cls(menu, unit, None if None in texts else texts, np.array(structure), ids, accuracy, error, prob, cost, is_forced)
+        kept = None if None in texts else texts
+        stages = Stages.of(parts) if any(isinstance(strategy, Escalate) for strategy in menu) else None
+        return cls(menu, unit, kept, np.array(structure), ids, accuracy, error, prob, cost, is_forced, stages)
 
     def by_task(self) -> Self:
-        """One row per task: cells averaged by their precision, costs plainly; `observed_prob` of seeing a cell at least once."""
+        """One row per task: cells averaged by their precision, costs plainly; `observed_prob` of seeing a cell at least once.
+
+        An escalation that was not tried on a task is priced from its two stages where other decisions show both.
+        """
         _, first, task = np.unique(np.array(self.task_ids), return_index=True, return_inverse=True)
         n_tasks = len(first)
 
@@ -79,7 +87,14 @@ class OutcomeTable:
             error = np.where(np.isnan(accuracy), np.nan, np.sqrt(1 / total(precision)))
             cost = total(self.cost) / total(np.where(np.isnan(self.cost), 0.0, 1.0))
             unseen = np.exp(total(np.log1p(-np.minimum(self.observed_prob, 1 - 1e-12))))
-        return replace(self.rows(first), accuracy=accuracy, standard_error=error, observed_prob=1 - unseen, cost=cost)
+        if self.stages is not None:
+            other = composed(self.stages, self.observed_prob, task, n_tasks)
+            is_open = np.isnan(accuracy) & ~np.isnan(other.accuracy)
+            accuracy, error = np.where(is_open, other.accuracy, accuracy), np.where(is_open, other.standard_error, error)
+            cost = np.where(np.isnan(cost), other.cost, cost)
+            unseen = np.minimum(unseen, other.unseen_prob)
+        pooled = self.rows(first)
+        return replace(pooled, accuracy=accuracy, standard_error=error, observed_prob=1 - unseen, cost=cost, stages=None)
 
     def rows(self, chosen: IntArray) -> Self:
         """The table of some of its rows."""
@@ -93,30 +108,29 @@ class OutcomeTable:
             observed_prob=self.observed_prob[chosen],
             cost=self.cost[chosen],
             is_forced=self.is_forced[chosen],
+            stages=None if self.stages is None else self.stages.rows(chosen),
         )
 
 
-_Row = tuple[str | None, tuple[float, ...], str, FloatArray, FloatArray, FloatArray, FloatArray, bool]
+_Row = tuple[str | None, tuple[float, ...], str, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, bool]
 
 
 def _row(entry: LoggedDecision, menu: Menu, unit: Unit) -> _Row | None:
     decision, settlement = entry.decision, entry.settlement
     revealed = menu.priced_by(decision.strategy)
     structure = _structure(entry)
-    if settlement is None or not revealed or structure is None:
+    if settlement is None or structure is None:
         return None
-    spent = settlement.spend.in_unit(unit)
-    n_drawn = decision.strategy.n_samples
+    bundle = Bundle.of(entry, settlement, unit)
+    stages = stages_row(entry, menu, bundle)
+    if not revealed and not shows_a_stage(stages):
+        return None
     accuracy, error, cost = (np.full(len(menu), np.nan) for _ in range(3))
     for action in revealed:
-        n_samples = menu.root[action].n_samples
-        # seconds do not add up: samples run side by side
-        cost[action] = spent if unit == "seconds" else spent * n_samples / n_drawn
-        if entry.outcome is not None and settlement.status == "ok":
-            accuracy[action], n_votes = _score(settlement, entry.outcome, n_samples, n_drawn)
-            error[action] = _standard_error(accuracy[action], n_votes)
+        cell = bundle.cell(menu.root[action])
+        accuracy[action], error[action], cost[action] = cell.accuracy, cell.standard_error, cell.cost
     prob = _observed_prob(entry, menu)
-    return entry.task_text, structure, decision.task_id, accuracy, error, prob, cost, decision.reason == "forced"
+    return entry.task_text, structure, decision.task_id, stages, accuracy, error, prob, cost, decision.reason == "forced"
 
 
 def _structure(entry: LoggedDecision) -> tuple[float, ...] | None:
@@ -125,22 +139,6 @@ def _structure(entry: LoggedDecision) -> tuple[float, ...] | None:
         return structural_features(entry.task_text)
     known, is_current = entry.decision.features, entry.decision.features_version == STRUCTURE_VERSION
     return known if is_current and len(known) == len(STRUCTURE_NAMES) else None
-
-
-def _score(settlement: Settlement, outcome: Outcome, n_samples: int, n_drawn: int) -> tuple[float, float]:
-    """Score of a vote of `n_samples`, and how many independent votes speak for it."""
-    answers = [sample.answer_key for sample in settlement.samples]
-    if answers and not any(answers):  # nothing to vote on: the first reply stands, whatever the number of samples
-        return outcome.score, 1.0
-    if all(answer is None or answer in outcome.answer_scores for answer in answers) and n_samples <= len(answers):
-        return vote_accuracy(answers, outcome.answer_scores, n_samples), len(answers) / n_samples
-    return (outcome.score, 1.0) if n_samples == n_drawn else (math.nan, math.nan)
-
-
-def _standard_error(score: float, n_votes: float) -> float:
-    """Binomial error of a mean of `n_votes` votes, half a vote of either kind added, so that one vote is never certain."""
-    shrunk = (score * n_votes + 0.5) / (n_votes + 1)
-    return math.sqrt(shrunk * (1 - shrunk) / n_votes)
 
 
 def _observed_prob(entry: LoggedDecision, menu: Menu) -> FloatArray:
