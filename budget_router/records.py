@@ -103,6 +103,7 @@ class Sample(Word):
     """One answer that was drawn for a decision."""
 
     index: NonNegativeInt
+    """Place in the order of drawing; those of an escalation's second stage come after all of its first."""
     call_id: Name | None = None
     answer_key: Name | None = None
     """Salted hash of the normalised answer; `None` when none was found in the reply."""
@@ -151,7 +152,7 @@ class Settlement(Word):
     samples: tuple[Sample, ...] = ()
     answer_key: Name | None = None
     agreement: Score | None = None
-    """Share of the samples that gave the winning answer."""
+    """Share of the samples, of the stage that answered, that gave the winning answer."""
     spend: Spend
     settled_at: Time = Field(default_factory=now)
 

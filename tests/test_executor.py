@@ -12,6 +12,8 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from budget_router import (
     Budget,
     BudgetRouter,
+    EarlyStop,
+    Escalate,
     ExtendedCoT,
     MemoryLedger,
     Menu,
@@ -24,6 +26,7 @@ from budget_router import (
 from budget_router.errors import InvalidInput, LedgerUnavailable, NoAnswer
 from budget_router.ledger import Ledger
 from budget_router.menu import Strategy
+from budget_router.outcomes import OutcomeTable
 from budget_router.records import Call, Decision, LoggedDecision, Settlement, hash_text
 from budget_router.strategies import last_number
 from budget_router_langchain import Booking, Receipt, aexecute, execute, meter
@@ -319,3 +322,81 @@ def test_a_reply_of_blocks_is_read_as_its_text(run: Executor, ledger: Ledger) ->
     receipt = run(router, decision, ScriptedModel([reply]), "2 + 2?")
     assert receipt.answer == "4"
     assert type(receipt.text) is str
+
+
+EARLY = SelfConsistency(k=10, early_stop=EarlyStop(threshold=0.85))
+DOUBT = Escalate(first=SelfConsistency(k=3), then=SingleShot(model="large", instruction="Think."), agreement=1.0)
+
+
+def test_a_vote_that_stops_early_pays_for_what_it_drew(run: Executor, ledger: Ledger) -> None:
+    router, decision = decided(ledger, EARLY)
+    model = ScriptedModel(["Answer: 4"])
+
+    receipt = run(router, decision, model, "2 + 2?")
+
+    book = logged(router, decision)
+    assert (receipt.answers, receipt.spend.n_calls) == (("4", "4"), 2)
+    assert booked(book.calls) == billed(model) == (receipt.spend.prompt_tokens, receipt.spend.completion_tokens)
+
+
+def test_a_vote_that_is_not_sure_goes_on(run: Executor, ledger: Ledger) -> None:
+    router, decision = decided(ledger, EARLY)
+    receipt = run(router, decision, ScriptedModel(["Answer: 4", "Answer: 5", ValueError("overloaded"), "Answer: 5"]), "2 + 2?")
+
+    assert receipt.answers == ("4", "5", "5", "4", "5", "5", "4", "5")  # of ten drawn two failed
+
+
+def test_doubtful_answers_are_put_to_the_other_model_and_both_are_booked_once(run: Executor, ledger: Ledger) -> None:
+    router, decision = decided(ledger, DOUBT)
+    small = ScriptedModel(["Answer: 4", "Answer: 5", "Answer: 4"])
+    large = ScriptedModel(["Answer: 6"], model_name="large-1")
+
+    receipt = run(router, decision, small, "2 + 2?", models={"large": large})
+
+    book = logged(router, decision)
+    assert (receipt.answer, receipt.agreement, receipt.spend.n_calls) == ("6", 1.0, 4)
+    assert (len(small.invoice), large.seen) == (3, [[SystemMessage("Think."), HumanMessage("2 + 2?")]])
+    assert sorted(call.model for call in book.calls) == ["large-1", "scripted", "scripted", "scripted"]
+    assert receipt.spend.completion_tokens == billed(small)[1] + billed(large)[1] == booked(book.calls)[1]
+    assert book.settlement is not None
+    assert [sample.index for sample in book.settlement.samples] == [0, 1, 2, 3]
+
+
+def test_answers_that_agree_are_not_escalated(run: Executor, ledger: Ledger) -> None:
+    router, decision = decided(ledger, DOUBT)
+    large = ScriptedModel(["Answer: 6"])
+    receipt = run(router, decision, ScriptedModel(["Answer: 4"]), "2 + 2?", models={"large": large})
+
+    assert (receipt.answer, receipt.spend.n_calls, large.invoice) == ("4", 3, [])
+
+
+def test_a_second_stage_that_cannot_be_run_is_refused_before_the_first_is_paid(run: Executor, ledger: Ledger) -> None:
+    router, decision = decided(ledger, DOUBT)
+    small = ScriptedModel(["Answer: 4"])
+    with pytest.raises(InvalidInput, match="runs on model 'large', which is not at hand"):
+        run(router, decision, small, "2 + 2?")
+    assert small.invoice == []
+
+
+def test_an_escalation_whose_second_stage_fails_keeps_the_first_answer_and_books_the_failure(
+    run: Executor, ledger: Ledger
+) -> None:
+    router, decision = decided(ledger, DOUBT)
+    small, large = ScriptedModel(["Answer: 4", "Answer: 5", "Answer: 4"]), ScriptedModel([TimeoutError()])
+    receipt = run(router, decision, small, "2 + 2?", models={"large": large})
+
+    assert (receipt.answer, receipt.spend.n_calls) == ("4", 4)
+    assert sorted(call.status for call in logged(router, decision).calls) == ["error", "ok", "ok", "ok"]
+
+
+def test_the_log_of_an_escalation_tells_its_first_stage_apart(run: Executor, ledger: Ledger) -> None:
+    menu = Menu([SingleShot(), DOUBT])
+    router = BudgetRouter(menu, Budget(per_task=1e6), ledger=ledger)
+    decision = router.decide(Task("2 + 2?"), strategy=DOUBT.name)
+    small, large = ScriptedModel(["Answer: 4", "Answer: 5", "Answer: 4"]), ScriptedModel(["so\nAnswer: 4"])
+    receipt = run(router, decision, small, "2 + 2?", models={"large": large})
+    router.grade(decision.id, score=1.0, answer_scores={"4": 1.0, "5": 0.0})
+
+    table = OutcomeTable.from_log([logged(router, decision)], menu, unit="tokens")
+    assert table.accuracy.tolist() == [[pytest.approx(2 / 3), 1.0]]
+    assert table.cost.tolist() == [[sum(billed(small)) / 3, receipt.spend.in_unit("tokens")]]

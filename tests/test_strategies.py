@@ -4,13 +4,15 @@ import asyncio
 import decimal
 import time
 from fractions import Fraction
+from itertools import permutations
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget_router import ExtendedCoT, SelfConsistency, SingleShot
+from budget_router import EarlyStop, Escalate, ExtendedCoT, SelfConsistency, SingleShot
 from budget_router.errors import InvalidInput, NoAnswer
+from budget_router.outcomes import early_stop_value, escalation_value
 from budget_router.strategies import (
     Failure,
     Reply,
@@ -112,6 +114,129 @@ def test_what_the_model_raises_reaches_the_caller(drive):
 
     with pytest.raises(ConnectionError, match="gone"):
         drive(plan(FIVE), Broken())
+
+
+# --- plans of several rounds
+
+
+class RepliesByIndex(ScriptedReplies):
+    """Answers request i with line i, in whatever round it is asked."""
+
+    def __call__(self, requests):
+        self.asked.append([request.index for request in requests])
+        lines = [self.lines[request.index] for request in requests]
+        return [
+            Failure(line) if isinstance(line, Exception) else Reply(line, f"call {request.index}")
+            for request, line in zip(requests, lines, strict=True)
+        ]
+
+
+def early(k, threshold, window=1):
+    return SelfConsistency(k=k, early_stop=EarlyStop(threshold=threshold, window=window))
+
+
+DOUBT = Escalate(first=SelfConsistency(k=3), then=ExtendedCoT(effort="high"), agreement=1.0)
+
+
+def test_a_vote_stops_after_two_equal_answers(drive):
+    replies = RepliesByIndex(["4"] * 10)
+    result = drive(plan(early(10, 0.85)), replies)
+    assert replies.asked == [[0], [1]]
+    assert (result.answer, result.agreement, len(result.draws)) == ("4", 1.0, 2)
+
+
+def test_a_vote_is_drawn_a_window_at_a_time_and_its_last_round_may_be_smaller(drive):
+    replies = RepliesByIndex(["4", "5", "6", "7", "8"])
+    result = drive(plan(early(5, 0.95, window=2)), replies)
+    assert replies.asked == [[0, 1], [2, 3], [4]]
+    assert (result.answer, [draw.index for draw in result.draws]) == ("4", list(range(5)))
+
+
+def test_a_sample_that_failed_was_drawn_and_does_not_vote(drive):
+    replies = RepliesByIndex([TimeoutError("slow"), "4", "one\ntwo", "4", "5"])
+    result = drive(plan(early(5, 0.85)), replies)
+    assert replies.asked == [[0], [1], [2], [3]]
+    assert [draw.index for draw in result.draws] == [1, 2, 3]
+    assert result.agreement == pytest.approx(2 / 3)
+
+
+@settings(law, max_examples=30)
+@given(
+    st.lists(st.sampled_from(["4", "5", "6", "one\ntwo"]), min_size=1, max_size=6),
+    st.sampled_from([0.7, 0.85, 1.0]),
+    st.integers(1, 3),
+)
+def test_over_all_orders_a_plan_draws_and_scores_what_is_counted_without_a_call(lines, threshold, window):
+    strategy = early(len(lines), threshold, window)
+    results = [run(plan(strategy), RepliesByIndex(order)) for order in permutations(lines)]
+    answers = [final_answer(line) for line in lines]
+    value = early_stop_value(answers, {"4": 1.0, "5": 0.5, "6": 0.0}, strategy.early_stop, strategy.k)
+    scores = [{"4": 1.0, "5": 0.5}.get(result.answer, 0.0) for result in results]
+    assert sum(len(result.draws) for result in results) / len(results) == pytest.approx(value.mean_samples)
+    assert sum(scores) / len(results) == pytest.approx(value.accuracy)
+
+
+def test_a_first_vote_that_agrees_is_the_answer(drive):
+    replies = RepliesByIndex(["4", "4.0", "Answer: 4"])
+    result = drive(plan(DOUBT), replies)
+    assert replies.asked == [[0, 1, 2]]
+    assert (result.answer, result.text, result.agreement) == ("4", "4", 1.0)
+
+
+def test_where_the_first_vote_disagrees_the_second_stage_answers(drive):
+    asked = []
+
+    def complete(requests):
+        asked.append(list(requests))
+        return [Reply(line, None) for line in (["4", "5", "4"] if len(requests) == 3 else ["6"])]
+
+    result = run(plan(DOUBT), complete)
+    assert asked[1] == [Request(3, DOUBT.then.sampling)]
+    assert (result.answer, result.agreement) == ("6", 1.0)
+    assert [(draw.index, draw.answer) for draw in result.draws] == [(0, "4"), (1, "5"), (2, "4"), (3, "6")]
+
+
+@pytest.mark.parametrize(("agreement", "n_rounds"), [(2 / 3, 1), (0.67, 2)])
+def test_agreement_is_a_share_of_all_first_samples(drive, agreement, n_rounds):
+    replies = RepliesByIndex(["4", TimeoutError("slow"), "4", "6"])
+    drive(plan(DOUBT.model_copy(update={"agreement": agreement})), replies)
+    assert len(replies.asked) == n_rounds
+
+
+@pytest.mark.parametrize("silence", [TimeoutError("slow"), "I would\nhave to think"])
+def test_a_second_stage_without_an_answer_leaves_the_first_vote(drive, silence):
+    result = drive(plan(DOUBT), RepliesByIndex(["4", "5", "4", silence]))
+    assert (result.answer, result.agreement) == ("4", pytest.approx(2 / 3))
+    assert [draw.index for draw in result.draws] == ([0, 1, 2] if isinstance(silence, Exception) else [0, 1, 2, 3])
+
+
+def test_where_no_stage_has_an_answer_the_second_reply_stands(drive):
+    assert drive(plan(DOUBT), RepliesByIndex([*["one\ntwo"] * 3, "three\nfour"])).text == "three\nfour"
+
+
+def test_a_second_stage_is_run_though_all_of_the_first_failed(drive):
+    assert drive(plan(DOUBT), RepliesByIndex([*[TimeoutError("slow")] * 3, "6"])).answer == "6"
+
+
+def test_when_both_stages_failed_there_is_no_answer(drive):
+    with pytest.raises(NoAnswer, match="all 4 samples of 'escalate_"):
+        drive(plan(DOUBT), RepliesByIndex([TimeoutError("slow")] * 4))
+
+
+def test_a_second_stage_may_stop_early_as_well(drive):
+    strategy = DOUBT.model_copy(update={"then": early(10, 0.85)})
+    replies = RepliesByIndex(["4", "5", "4", "6", "6", "7"])
+    assert drive(plan(strategy), replies).answer == "6"
+    assert replies.asked == [[0, 1, 2], [3], [4]]
+
+
+def test_over_all_orders_a_first_vote_is_accepted_as_often_as_is_counted():
+    lines = ["4", "4", "5", "4", "one\ntwo"]
+    strategy = DOUBT.model_copy(update={"agreement": 0.6})
+    results = [run(plan(strategy), RepliesByIndex([*order[:3], "6"])) for order in permutations(lines)]
+    first = escalation_value([final_answer(line) for line in lines], {"4": 1.0, "5": 0.0}, 3, 0.6)
+    assert sum(len(result.draws) == 3 for result in results) / len(results) == pytest.approx(first.accepted)
+    assert sum(result.answer == "4" for result in results) / len(results) == pytest.approx(first.accepted_right)
 
 
 # --- the vote

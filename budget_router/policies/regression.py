@@ -149,7 +149,8 @@ class CostModel:
             billed = table.cost[:, columns] / scale[columns]
             rows = np.flatnonzero(~np.isnan(billed).all(axis=1))
             if not rows.size:  # never served: as dear as the dearest that was
-                billed, rows = table.cost / scale, np.flatnonzero(~np.isnan(table.cost).all(axis=1))
+                is_adaptive = table.menu.root[columns[0]].is_adaptive  # its cost is that of the whole, not of a sample
+                billed, rows = table.cost / (1.0 if is_adaptive else scale), np.flatnonzero(~np.isnan(table.cost).all(axis=1))
                 billed = np.nanmax(billed, axis=1, keepdims=True, initial=0.0, where=~np.isnan(billed))
             one = np.nanmean(billed[rows], axis=1)
             least = one[one > 0].min() / 10 if (one > 0).any() else 1.0

@@ -1,4 +1,4 @@
-"""Execute a decided strategy on a chat model: draw its samples side by side, vote, settle what was spent.
+"""Execute a decided strategy on a chat model: draw its samples, those of a round side by side, vote, settle what was spent.
 
 The thinking is written once and never awaits; the sync and the async door differ in how a list of requests is answered.
 """
@@ -18,6 +18,7 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from pydantic import Field
 
 from budget_router.errors import BudgetRouterError, InvalidInput, LedgerError, UnknownDecision
+from budget_router.menu import Sampling, stages
 from budget_router.records import Decision, Spend
 from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Failure, Reply, Request, Result, arun, final_answer, plan, run
@@ -39,7 +40,7 @@ class Receipt(Word):
     answer: str | None
     """The winning answer, normalised; `None` when no reply held one."""
     agreement: float | None
-    """Share of the samples that gave the winning answer."""
+    """Share of the samples, of the stage that answered, that gave the winning answer."""
     answers: tuple[str | None, ...]
     """Normalised answer of each sample that arrived."""
     spend: Spend
@@ -121,20 +122,20 @@ class _Execution:
         self.width = max_concurrency or self.config.get("max_concurrency") or decision.strategy.n_samples
         self.booking = Booking(router, decision)
         self.began = time.monotonic()
-        self.model: BaseChatModel
-        self.messages: list[BaseMessage]
+        self.prepared: dict[Sampling, tuple[BaseChatModel, list[BaseMessage]]] = {}
 
     def prepare(self, model: BaseChatModel, models: Mapping[str, BaseChatModel], messages: LanguageModelInput) -> None:
-        """Choose and tune the model and write the prompt: whatever can be refused is refused here, before anything is paid."""
-        sampling = self.decision.strategy.sampling
-        if sampling.model is not None and sampling.model not in models:
-            known = ", ".join(map(repr, models)) or "none"
-            raise InvalidInput(
-                f"strategy {self.decision.strategy.name!r} runs on model {sampling.model!r}, which is not at hand (there are: "
-                f"{known}): pass models={{{sampling.model!r}: ...}}"
-            )
-        self.model = tuned(models[sampling.model] if sampling.model is not None else model, sampling)
-        self.messages = instructed(as_messages(messages), sampling.instruction)
+        """Choose and tune the models and write the prompts: whatever can be refused is refused here, before anything is paid."""
+        given = as_messages(messages)
+        for sampling in {stage.sampling for stage in stages(self.decision.strategy)}:
+            if sampling.model is not None and sampling.model not in models:
+                known = ", ".join(map(repr, models)) or "none"
+                raise InvalidInput(
+                    f"strategy {self.decision.strategy.name!r} runs on model {sampling.model!r}, which is not at hand (there "
+                    f"are: {known}): pass models={{{sampling.model!r}: ...}}"
+                )
+            chosen = models[sampling.model] if sampling.model is not None else model
+            self.prepared[sampling] = tuned(chosen, sampling), instructed(given, sampling.instruction)
 
     def complete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         """Answer requests side by side in threads."""
@@ -161,12 +162,14 @@ class _Execution:
 
     def _draw(self, request: Request) -> Reply | Failure:
         with _Sample(self.booking, request, self.config) as sample:
-            sample.replied(self.model.invoke(self.messages, sample.config))
+            model, messages = self.prepared[request.sampling]
+            sample.replied(model.invoke(messages, sample.config))
         return sample.outcome
 
     async def _adraw(self, request: Request) -> Reply | Failure:
         with _Sample(self.booking, request, self.config) as sample:
-            sample.replied(await self.model.ainvoke(self.messages, sample.config))
+            model, messages = self.prepared[request.sampling]
+            sample.replied(await model.ainvoke(messages, sample.config))
         return sample.outcome
 
     def settle(self, result: Result) -> Receipt:
