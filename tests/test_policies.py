@@ -14,7 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget_router import Budget, ExtendedCoT, Menu, SelfConsistency, SingleShot, Spend, Task, load_policy, save_policy
+from budget_router import (
+    Budget,
+    EarlyStop,
+    Escalate,
+    ExtendedCoT,
+    Menu,
+    SelfConsistency,
+    SingleShot,
+    Spend,
+    Task,
+    load_policy,
+    save_policy,
+)
 from budget_router.allocation import frontier
 from budget_router.errors import ArtifactError, NotEnoughEvidence
 from budget_router.features import structural_features
@@ -32,6 +44,18 @@ MENU = Menu(
         SingleShot(typical_completion_tokens=20),
         SelfConsistency(k=3, typical_completion_tokens=20),
         ExtendedCoT(effort="high", typical_completion_tokens=200),
+    ]
+)
+ADAPTIVE = Menu(
+    [
+        SingleShot(typical_completion_tokens=20),
+        SelfConsistency(name="early", k=10, early_stop=EarlyStop(threshold=0.9, window=2), typical_completion_tokens=20),
+        Escalate(
+            name="doubt",
+            first=SelfConsistency(k=3, typical_completion_tokens=20),
+            then=ExtendedCoT(effort="high", typical_completion_tokens=200),
+            agreement=1.0,
+        ),
     ]
 )
 SHOT, VOTE, THINK = range(3)
@@ -325,6 +349,33 @@ def test_samples_that_did_not_arrive_do_not_make_answers_look_short():
     cold = ColdStart(MENU)
     cold.settled(MENU["self_consistency_3"], Spend(completion_tokens=20, n_calls=3), n_answers=1)
     assert cold.predict([Task("What is 27 + 41?")]).cost[0, SHOT] == 28
+
+
+def test_a_cold_start_expects_half_of_what_an_adaptive_strategy_may_draw():
+    cost = ColdStart(ADAPTIVE, unit="completion_tokens").predict([Task("What is 27 + 41?")]).cost[0]
+    assert cost.tolist() == [20, 20 * (2 + 10) / 2, 3 * 20 + 0.5 * 200]
+
+
+def test_a_cold_start_in_seconds_waits_for_one_round_after_the_other():
+    cost = ColdStart(ADAPTIVE, unit="seconds").predict([Task("What is 27 + 41?")]).cost[0]
+    assert cost.tolist() == pytest.approx([0.4, 0.4 * 3, 0.4 + 0.5 * 4])
+
+
+def test_a_cold_start_learns_how_many_answers_an_adaptive_strategy_draws():
+    cold = ColdStart(ADAPTIVE, unit="completion_tokens")
+    for _ in range(9):
+        cold.settled(ADAPTIVE["early"], Spend(completion_tokens=40, n_calls=2), n_answers=2)
+        cold.settled(ADAPTIVE["doubt"], Spend(completion_tokens=999, n_calls=3), n_answers=3)
+    cost = cold.predict([Task("What is 27 + 41?")]).cost[0]
+    # the bill of two kinds of answers is not taken for the length of one
+    assert cost.tolist() == pytest.approx([20, 20 * (6 + 9 * 2) / 10, 3 * 20 + 0.5 / 10 * 200])
+
+
+def test_a_cold_start_learns_nothing_of_an_adaptive_strategy_whose_answers_were_not_counted():
+    cold = ColdStart(ADAPTIVE, unit="completion_tokens")
+    before = cold.predict([Task("a")]).cost.tolist()
+    cold.settled(ADAPTIVE["early"], Spend(completion_tokens=40, n_calls=2))
+    assert cold.predict([Task("a")]).cost.tolist() == before
 
 
 # --- baselines

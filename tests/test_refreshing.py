@@ -8,11 +8,24 @@ import numpy as np
 import pytest
 from world import LENGTH, MENU, RIGHT, serve, tasks
 
-from budget_router import Budget, BudgetRouter, ExtendedCoT, MemoryLedger, Menu, SelfConsistency, SingleShot, Spend, refresh
+from budget_router import (
+    Budget,
+    BudgetRouter,
+    EarlyStop,
+    Escalate,
+    ExtendedCoT,
+    MemoryLedger,
+    Menu,
+    SelfConsistency,
+    SingleShot,
+    Spend,
+    refresh,
+)
 from budget_router.errors import InvalidInput, NotEnoughEvidence
 from budget_router.pacing import DEFAULT_HORIZON
 from budget_router.policies.artifact import policy_from
 from budget_router.refreshing import LEARNERS
+from budget_router.strategies import Reply, plan, run
 
 BUDGET = Budget(per_task=110, unit="completion_tokens")
 """As much as thinking about every proof costs."""
@@ -278,3 +291,57 @@ def test_lengths_are_learned_as_they_were_billed(refreshed):
     cost = refreshed.policy.predict(tasks(300, seed=11)).cost.mean(axis=0)
     expected = [LENGTH[False], 3 * LENGTH[False], LENGTH[True]]
     assert cost == pytest.approx(expected, rel=0.05)
+
+
+# --- strategies whose answers decide how many there are
+
+ADAPTIVE = Menu(
+    [
+        MENU["single_shot"],
+        SelfConsistency(name="early", k=6, early_stop=EarlyStop(threshold=0.85), typical_completion_tokens=20),
+        MENU["extended_cot_high"],
+        Escalate(
+            name="doubt",
+            first=SelfConsistency(k=2, typical_completion_tokens=20),
+            then=MENU["extended_cot_high"],
+            agreement=1.0,
+        ),
+    ]
+)
+
+
+def serve_by_plans(router, stream, *, seed):
+    """Decide, run the strategy's own plan, settle and grade; the completion tokens billed and the score of each decision."""
+    rng = np.random.default_rng(seed)
+    served = []
+    for task in stream:
+        decision = router.decide(task)
+        billed = []
+
+        def complete(requests, kind=task.metadata["kind"], billed=billed):
+            thinks = [request.sampling.effort is not None for request in requests]
+            billed += [int(rng.poisson(LENGTH[one])) for one in thinks]
+            return [Reply("right" if rng.random() < RIGHT[kind][one] else f"wrong {rng.integers(3)}") for one in thinks]
+
+        result = run(plan(decision.strategy), complete)
+        router.settle(decision, Spend(completion_tokens=sum(billed), n_calls=len(billed)), result=result)
+        scores = {draw.answer: float(draw.answer == "right") for draw in result.draws}
+        router.grade(decision.id, score=scores[result.answer], answer_scores=scores)
+        served.append((sum(billed), scores[result.answer]))
+    spends, won = zip(*served, strict=True)
+    return np.array(spends), np.array(won)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_adaptive_strategies_are_learned_and_served_within_the_budget(learner):
+    ledger = MemoryLedger()
+    serve_by_plans(BudgetRouter(ADAPTIVE, BUDGET, ledger=ledger, seed=1), tasks(400, seed=1), seed=1)
+    policy = refresh(ledger, menu=ADAPTIVE, budget=BUDGET, learner=learner).policy
+
+    router = BudgetRouter(ADAPTIVE, BUDGET, policy=policy, seed=2)
+    spends, scores = serve_by_plans(router, tasks(600, seed=2), seed=2)
+    assert spends.mean() == pytest.approx(BUDGET.per_task, rel=0.15)
+    assert scores.mean() > 0.85
+    accepted = np.mean([right[False] ** 2 + (1 - right[False]) ** 2 / 3 for right in RIGHT.values()])
+    expected = policy.predict(tasks(600, seed=2)).cost.mean(axis=0)[ADAPTIVE.action("doubt")]
+    assert expected == pytest.approx(2 * LENGTH[False] + (1 - accepted) * LENGTH[True], rel=0.2)

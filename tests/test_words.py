@@ -7,7 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget_router import Budget, Call, Decision, ExtendedCoT, Menu, Outcome, SelfConsistency, Settlement, SingleShot, Spend, Task
+from budget_router import (
+    Budget,
+    Call,
+    Decision,
+    EarlyStop,
+    Escalate,
+    ExtendedCoT,
+    Menu,
+    Outcome,
+    SelfConsistency,
+    Settlement,
+    SingleShot,
+    Spend,
+    Task,
+)
 from budget_router.errors import BudgetRouterError, InvalidInput, InvalidTask
 from budget_router.menu import MAX_NAME_CHARACTERS
 from budget_router.records import LoggedDecision, PolicyRecord, Sample, hash_text, usd
@@ -28,11 +42,14 @@ sampling = {
     "instruction": st.none() | texts,
     "typical_completion_tokens": positive,
 }
-strategies = st.one_of(
+rules = st.builds(EarlyStop, threshold=st.floats(0.5, 1, exclude_min=True), window=st.integers(1, 1000))
+whole = st.one_of(
     st.builds(SingleShot, **sampling),
-    st.builds(SelfConsistency, k=st.integers(1, 1000), **sampling),
+    st.builds(SelfConsistency, k=st.integers(1, 1000), early_stop=st.none() | rules, **sampling),
     st.builds(ExtendedCoT, effort=st.sampled_from(["minimal", "low", "medium", "high"]), **sampling),
 )
+votes = st.builds(SelfConsistency, k=st.integers(2, 1000), **sampling)
+strategies = whole | st.builds(Escalate, first=votes, then=whole, agreement=st.floats(0, 1, exclude_min=True))
 menus = st.lists(strategies, min_size=1, max_size=4, unique_by=lambda strategy: strategy.name).map(Menu)
 facts = st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | texts | st.just("")
 
