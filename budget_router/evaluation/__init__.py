@@ -2,6 +2,24 @@
 
 from budget_router.evaluation.estimate import Estimate, clustered_mean, paired_bootstrap
 from budget_router.evaluation.matched import honest_oracle, mix_at_spend
-from budget_router.evaluation.off_policy import doubly_robust
+from budget_router.evaluation.off_policy import OffPolicyEstimate, doubly_robust, dr, dr_terms, ips, snips
+from budget_router.evaluation.overlap import graded_share_doubt
+from budget_router.evaluation.revealed import Revealed
+from budget_router.evaluation.reward_model import cross_fitted
 
-__all__ = ["Estimate", "clustered_mean", "doubly_robust", "honest_oracle", "mix_at_spend", "paired_bootstrap"]
+__all__ = [
+    "Estimate",
+    "OffPolicyEstimate",
+    "Revealed",
+    "clustered_mean",
+    "cross_fitted",
+    "doubly_robust",
+    "dr",
+    "dr_terms",
+    "graded_share_doubt",
+    "honest_oracle",
+    "ips",
+    "mix_at_spend",
+    "paired_bootstrap",
+    "snips",
+]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from budget_router.allocation import FloatArray, IntArray
+from budget_router.evaluation.bounds import clustered_error
 
 Z_95 = 1.959963984540054
 """Half width of a 95 % normal interval, in standard errors."""
@@ -25,8 +26,7 @@ class Estimate(NamedTuple):
 def clustered_mean(terms: FloatArray, cluster: Sequence[str]) -> Estimate:
     """Mean of `terms` with a normal interval that lets terms of one cluster be alike.
 
-    The standard error is `√(Σ_c (Σ_{i∈c} (t_i - mean))²) / n · √(C / (C - 1))` over C clusters (Liang and Zeger 1986,
-    Biometrika 73(1)); with one cluster it is not a number, and without any term the mean is none either.
+    With one cluster the interval is not a number, and without any term the mean is none either.
 
     Args:
         terms: (n,) per-decision terms.
@@ -34,13 +34,8 @@ def clustered_mean(terms: FloatArray, cluster: Sequence[str]) -> Estimate:
     """
     if not len(terms):
         return Estimate(float("nan"), float("nan"), float("nan"))
-    _, member = np.unique(np.asarray(cluster), return_inverse=True)
-    n_clusters = int(member.max()) + 1
     mean = float(terms.mean())
-    deviation = np.bincount(member, weights=terms - mean)
-    if n_clusters < 2:
-        return Estimate(mean, float("nan"), float("nan"))
-    error = float(np.sqrt((deviation**2).sum() * n_clusters / (n_clusters - 1))) / len(terms)
+    error = clustered_error(terms, np.unique(np.asarray(cluster), return_inverse=True)[1])
     return Estimate(mean, mean - Z_95 * error, mean + Z_95 * error)
 
 

@@ -1,0 +1,75 @@
+"""What a log reveals: some cells of every decision's row, each with the probability of being seen."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from budget_router.allocation import FloatArray, IntArray
+from budget_router.errors import InvalidInput
+from budget_router.outcomes import OutcomeTable
+
+
+@dataclass(frozen=True)
+class Revealed:
+    """Scores or spends of logged decisions, one row each, one column per strategy; what off-policy estimates are made of.
+
+    A decision reveals its strategy's cell, and where one graded bundle prices smaller votes, theirs too.
+    """
+
+    value: FloatArray
+    """(n, n_strategies) observed score in [0, 1], or spend in the budget's unit; NaN where unobserved."""
+    prob: FloatArray
+    """(n, n_strategies) probability that the log revealed the cell: the propensity, summed over all strategies that reveal it."""
+    task_ids: tuple[str, ...]
+    """(n,) rows of one id are about one task: they are one cluster, and one side of every split."""
+    strategies: tuple[str, ...]
+    """(n_strategies,) names, for messages."""
+    n_settled: IntArray | None = None
+    """(n_strategies,) decisions that could have been graded; `None` where whatever was settled is known, or the probability of
+    being graded is part of `prob`."""
+
+    def __post_init__(self) -> None:
+        shape = (len(self.task_ids), len(self.strategies))
+        if self.value.shape != shape or self.prob.shape != shape:
+            raise InvalidInput(f"value {self.value.shape} and prob {self.prob.shape} must both be (n, n_strategies) = {shape}")
+        if not ((self.prob >= 0) & (self.prob <= 1)).all():
+            raise InvalidInput("prob must lie in [0, 1]: log the probability of every strategy with each decision")
+        if (self.is_observed & (self.prob == 0)).any():
+            raise InvalidInput(
+                "a cell was observed that has probability 0: leave forced decisions out, or log what was drawn from"
+            )
+
+    @classmethod
+    def scores(cls, table: OutcomeTable) -> Self:
+        """Scores of the graded decisions that a policy made: forced ones have no propensity to weigh by."""
+        settled = ~np.isnan(table.cost) & ~table.is_forced[:, None]
+        graded = table.rows(np.flatnonzero(table.is_observed.any(axis=1) & ~table.is_forced))
+        return cls(graded.accuracy, graded.observed_prob, graded.task_ids, tuple(table.menu.names), settled.sum(axis=0))
+
+    @classmethod
+    def spends(cls, table: OutcomeTable) -> Self:
+        """Spends of the settled decisions that a policy made, graded or not, in the table's unit."""
+        settled = table.rows(np.flatnonzero(~np.isnan(table.cost).all(axis=1) & ~table.is_forced))
+        return cls(settled.cost, settled.observed_prob, settled.task_ids, tuple(table.menu.names))
+
+    @cached_property
+    def is_observed(self) -> NDArray[np.bool_]:
+        """(n, n_strategies) whether the cell is known."""
+        return ~np.isnan(self.value)
+
+    @cached_property
+    def task(self) -> IntArray:
+        """(n,) number of each row's task, from 0."""
+        return np.unique(np.asarray(self.task_ids), return_inverse=True)[1]
+
+    @cached_property
+    def n_tasks(self) -> int:
+        """How many tasks the rows are about."""
+        return int(self.task.max()) + 1 if len(self.task) else 0
+
+    def importance_weights(self, target_prob: FloatArray) -> FloatArray:
+        """(n, n_strategies) target_prob / prob where observed, 0 elsewhere; a row's sum has mean 1 where all was loggable."""
+        return np.divide(target_prob, self.prob, out=np.zeros(self.value.shape), where=self.is_observed)
