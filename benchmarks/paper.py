@@ -27,7 +27,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ from benchmarks.ladder import RUNGS, features, halves, read, votes
 from benchmarks.recorded import Recorded
 from budget_router import EarlyStop
 from budget_router.allocation import FloatArray, IntArray, frontier, oracle_actions, solve
-from budget_router.evaluation import Estimate, mix_at_spend
+from budget_router.evaluation import Estimate, ImitationRegret, imitation_regret, mix_at_spend
 from budget_router.outcomes import early_stop_value
 
 EARLY_STOPS = (0.8, 0.9, 0.95)
@@ -53,34 +53,9 @@ Chooser = Callable[[Recorded, Recorded, Sequence[float], int], list[FloatArray]]
 """Takes training tasks, test tasks, budgets and a seed; gives for each budget each rung's probability on each test task."""
 
 
-@dataclass(frozen=True)
-class Imitation:
-    """A policy's actions beside the oracle's at one shadow price, on the same tasks."""
-
-    accuracy: float
-    """Share of tasks with the oracle's action."""
-    regret: float
-    regret_bound: float
-    """Imitation error × the widest gap between the best and the worst Lagrangian value of a task."""
-    spend: float
-    spend_bound: float
-    """Budget + imitation error × the widest span of one task's costs."""
-    oracle_spend: float
-
-
-def imitation(actions: IntArray, oracle: IntArray, tasks: Recorded, lam: float, budget: float) -> Imitation:
+def imitation(actions: IntArray, oracle: IntArray, tasks: Recorded, lam: float, budget: float) -> ImitationRegret:
     """Compare actions with the oracle's; the spend bound holds where `oracle_spend` ≤ `budget`."""
-    rows = np.arange(len(actions))
-    value = tasks.accuracy - lam * tasks.cost
-    error = float((actions != oracle).mean())
-    return Imitation(
-        accuracy=1 - error,
-        regret=float((value[rows, oracle] - value[rows, actions]).mean()),
-        regret_bound=error * float(np.ptp(value, axis=1).max()),
-        spend=float(tasks.cost[rows, actions].mean()),
-        spend_bound=budget + error * float(np.ptp(tasks.cost, axis=1).max()),
-        oracle_spend=float(tasks.cost[rows, oracle].mean()),
-    )
+    return imitation_regret(actions, tasks.accuracy, tasks.cost, lam=lam, budget=budget, oracle=oracle)
 
 
 def classify(train: Recorded, test: Recorded, budget: float, seed: int) -> FloatArray:
@@ -221,7 +196,7 @@ def as_the_paper(recorded: Recorded, *, n_seeds: int) -> list[PaperRow]:
     budgets = _budgets(recorded)
     known = {name: choose for name, choose in choosers(recorded).items() if name != "value"}
     reached: dict[tuple[float, str], list[tuple[float, float, float]]] = defaultdict(list)
-    compared: dict[float, list[tuple[Imitation, float]]] = defaultdict(list)
+    compared: dict[float, list[tuple[ImitationRegret, float]]] = defaultdict(list)
     for seed in range(n_seeds):
         train, test = _split(recorded, seed)
         chosen = {name: choose(train, test, budgets, seed) for name, choose in known.items()}
@@ -276,10 +251,16 @@ def _beside_uniform(accuracy: float, spend: float, test: Recorded) -> tuple[floa
     return accuracy, spend, float(np.interp(spend, test.cost.mean(axis=0), test.accuracy.mean(axis=0)))
 
 
-def _mean(compared: Sequence[tuple[Imitation, float]]) -> dict[str, float]:
-    means = np.mean([(*astuple(one), dominant) for one, dominant in compared], axis=0).tolist()
-    names = ("imitation_accuracy", "regret", "regret_bound", "spend", "spend_bound", "oracle_spend", "dominant")
-    return {name: mean for name, mean in zip(names, means, strict=True) if name != "spend"}
+def _mean(compared: Sequence[tuple[ImitationRegret, float]]) -> dict[str, float]:
+    names = ("imitation_accuracy", "regret", "regret_bound", "spend_bound", "oracle_spend", "dominant")
+    means = np.mean(
+        [
+            (one.imitation_accuracy, one.regret, one.regret_bound, one.spend_bound, one.oracle_spend, dominant)
+            for one, dominant in compared
+        ],
+        axis=0,
+    )
+    return dict(zip(names, means.tolist(), strict=True))
 
 
 def honestly(recorded: Recorded, *, n_seeds: int) -> list[HonestRow]:

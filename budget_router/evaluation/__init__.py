@@ -4,11 +4,13 @@ from budget_router.evaluation.estimate import Estimate, clustered_mean, paired_b
 from budget_router.evaluation.matched import honest_oracle, mix_at_spend
 from budget_router.evaluation.off_policy import OffPolicyEstimate, doubly_robust, dr, dr_terms, ips, snips
 from budget_router.evaluation.overlap import graded_share_doubt
+from budget_router.evaluation.regret import ImitationRegret, imitation_regret
 from budget_router.evaluation.revealed import Revealed
 from budget_router.evaluation.reward_model import cross_fitted
 
 __all__ = [
     "Estimate",
+    "ImitationRegret",
     "OffPolicyEstimate",
     "Revealed",
     "clustered_mean",
@@ -18,6 +20,7 @@ __all__ = [
     "dr_terms",
     "graded_share_doubt",
     "honest_oracle",
+    "imitation_regret",
     "ips",
     "mix_at_spend",
     "paired_bootstrap",
