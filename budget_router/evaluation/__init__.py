@@ -7,12 +7,15 @@ from budget_router.evaluation.overlap import graded_share_doubt
 from budget_router.evaluation.regret import ImitationRegret, imitation_regret
 from budget_router.evaluation.revealed import Revealed
 from budget_router.evaluation.reward_model import cross_fitted
+from budget_router.evaluation.routing_curve import RoutingCurve, aiq, routing_curve, threshold_curve
 
 __all__ = [
     "Estimate",
     "ImitationRegret",
     "OffPolicyEstimate",
     "Revealed",
+    "RoutingCurve",
+    "aiq",
     "clustered_mean",
     "cross_fitted",
     "doubly_robust",
@@ -24,5 +27,7 @@ __all__ = [
     "ips",
     "mix_at_spend",
     "paired_bootstrap",
+    "routing_curve",
     "snips",
+    "threshold_curve",
 ]
