@@ -65,9 +65,7 @@ class LearnedPolicy(ABC):
         features = self.featuriser_.transform_known(table.structure, table.texts)
         self._fit_models(features, table)
         self.held_out_ = self._held_out(features, table, rng)
-        cost = self.cost_.predict(features)
-        fitted = Prediction(cost, self._score(features, cost, self.accuracy_.fitted_), self.accuracy_.fitted_)
-        self.curve_ = PriceCurve.of(fitted, billed=table.cost)
+        self.curve_ = PriceCurve.of(self.held_out_, billed=table.cost)
         self.table_ = table
         return self
 
@@ -88,7 +86,7 @@ class LearnedPolicy(ABC):
 
     def _predict(self, features: FloatArray) -> Prediction:
         accuracy, cost = self.accuracy_.predict(features), self.cost_.predict(features)
-        return Prediction(cost, self._score(features, cost, accuracy), accuracy)
+        return Prediction(cost, self._score(features, cost, accuracy), np.clip(accuracy, 0.0, 1.0))
 
     def _held_out(self, features: FloatArray, table: OutcomeTable, rng: np.random.Generator) -> Prediction:
         """Predict each task by a policy that did not see it, and shift each fold's means to those of the policy that serves.
@@ -96,20 +94,20 @@ class LearnedPolicy(ABC):
         What sets a fold's policy apart is mostly one shift per strategy, and a shift moves a whole fold across the price at once:
         unshifted, the twins would not choose as the policy does that they stand for.
         """
-        fold = rng.permutation(np.arange(len(features)) % N_FOLDS)
-        parts: list[tuple[IntArray, Prediction]] = []
+        cluster = table.cluster
+        fold = rng.permutation(np.arange(cluster.max() + 1) % N_FOLDS)[cluster]
+        served = self._predict(features)
+        cost, score, accuracy = (np.empty(served.cost.shape) for _ in range(3))
         for one in range(N_FOLDS):
-            outside = np.flatnonzero(fold != one)
-            inside = np.flatnonzero(fold == one)
+            outside, inside = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
             twin = type(self)(n_components=self.n_components, budget=self.budget)
-            apart = twin._fit_models(features[outside], table.rows(outside), like=self)._predict(features[inside])
-            parts.append((inside, _level(apart, self._predict(features[inside]))))
-        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
-        cost, score, accuracy = (np.concatenate(cells)[order] for cells in zip(*(part for _, part in parts), strict=True))
+            apart = _level(twin._fit_models(features[outside], table.rows(outside), like=self)._predict(features), served)
+            cost[inside], score[inside], accuracy[inside] = apart.cost[inside], apart.score[inside], apart.accuracy[inside]
         return Prediction(cost, score, accuracy)
 
 
 def _level(prediction: Prediction, served: Prediction) -> Prediction:
+    """Bring a twin's means over all tasks to those of the policy that serves."""
     cost = prediction.cost * (served.cost.mean(axis=0) / np.maximum(prediction.cost.mean(axis=0), 1e-300))
     score = prediction.score + (served.score - prediction.score).mean(axis=0)
     return Prediction(cost, score, prediction.accuracy)
