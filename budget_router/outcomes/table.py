@@ -16,7 +16,6 @@ from budget_router.outcomes.bundle import Bundle
 from budget_router.outcomes.stages import Stages, composed, shows_a_stage, stages_row
 from budget_router.records import LoggedDecision
 
-
 MIN_CLUSTERS = 10
 """Clusters below which rows are split by task: there is nothing to learn from one thread and test on another."""
 

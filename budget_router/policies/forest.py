@@ -99,7 +99,9 @@ class Forest:
     def _out_of_bag(self, features: FloatArray, is_unseen: NDArray[np.bool_]) -> FloatArray:
         unseen = is_unseen.astype(np.float64)
         unseen[~is_unseen.any(axis=1)] = 1.0  # one that every tree has seen: the chance is 1e-54 per cluster
-        return np.asarray(np.einsum("nt,ntk->nk", unseen, self.value_[self._leaves(features)]) / unseen.sum(axis=1, keepdims=True))
+        return np.asarray(
+            np.einsum("nt,ntk->nk", unseen, self.value_[self._leaves(features)]) / unseen.sum(axis=1, keepdims=True)
+        )
 
     def _take(self, trees: list[object]) -> None:
         """Lay scikit-learn's trees out in one set of arrays, sisters side by side."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from budget_router.allocation import FloatArray, IntArray
+from budget_router.allocation import FloatArray
 from budget_router.budget import Unit
 from budget_router.errors import NotEnoughEvidence
 from budget_router.features import Featuriser
@@ -49,11 +49,9 @@ class LearnedPolicy(ABC):
         """(n_tasks, n_strategies), what the price is weighed against."""
 
     def fit(self, table: OutcomeTable, *, rng: np.random.Generator) -> Self:
-        """Learn from an outcome table, then price on this policy's own predictions, and keep held-out ones to judge it by.
+        """Learn from an outcome table, then price on predictions of tasks not seen, and keep held-out ones to judge it by.
 
-        The price curve tells what is billed at a price: what the policy would choose, its forest's part out of bag, and what
-        those choices billed. Predictions of held-out twins scatter wider than the policy's that serves, and where tasks look
-        alike their curve missed the budget by half.
+        The price curve tells what is billed at a price: what would be chosen on those predictions, and what it billed.
 
         A strategy that was graded on fewer than `MIN_TASKS` tasks is predicted to be worth nothing: it is not chosen until
         exploration has tried it more often. Raises NotEnoughEvidence when that is true of all of them.
@@ -65,9 +63,13 @@ class LearnedPolicy(ABC):
         features = self.featuriser_.transform_known(table.structure, table.texts)
         self._fit_models(features, table)
         self.held_out_ = self._held_out(features, table, rng)
-        self.curve_ = PriceCurve.of(self.held_out_, billed=table.cost)
+        self.curve_ = PriceCurve.of(self._unseen(features), billed=table.cost)
         self.table_ = table
         return self
+
+    def _unseen(self, features: FloatArray) -> Prediction:  # noqa: ARG002  # a child may predict afresh
+        """Predictions of the log's tasks that scatter as those of fresh tasks will."""
+        return self.held_out_
 
     def predict(self, tasks: Sequence[Task]) -> Prediction:
         """Score, cost and accuracy of every strategy on each task."""
@@ -97,12 +99,13 @@ class LearnedPolicy(ABC):
         cluster = table.cluster
         fold = rng.permutation(np.arange(cluster.max() + 1) % N_FOLDS)[cluster]
         served = self._predict(features)
-        cost, score, accuracy = (np.empty(served.cost.shape) for _ in range(3))
+        cost, score, accuracy = np.empty((3, *served.cost.shape))
         for one in range(N_FOLDS):
             outside, inside = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
             twin = type(self)(n_components=self.n_components, budget=self.budget)
             apart = _level(twin._fit_models(features[outside], table.rows(outside), like=self)._predict(features), served)
-            cost[inside], score[inside], accuracy[inside] = apart.cost[inside], apart.score[inside], apart.accuracy[inside]
+            for cells, predicted in ((cost, apart.cost), (score, apart.score), (accuracy, np.asarray(apart.accuracy))):
+                cells[inside] = predicted[inside]
         return Prediction(cost, score, accuracy)
 
 

@@ -1,12 +1,12 @@
 """The two regressions that learned policies rest on: accuracy and cost of every strategy."""
 
+import math
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
-from budget_router.evaluation.bounds import clustered_error
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.forest import Forest
@@ -72,7 +72,7 @@ class AccuracyModel:
         error = None
         for min_leaf in MIN_LEAVES:
             forest = Forest().fit(features, target, cluster=table.cluster, min_leaf=min_leaf)
-            share, found = _believed(forest.out_of_bag_, self._alike(forest.out_of_bag_), table)
+            share, found = _belief(forest.out_of_bag_, self._alike(forest.out_of_bag_), table)
             if error is None or _is_lower(found, error, table.cluster):
                 self.hyperparameters_, self.forest_, error = Hyperparameters(line.penalties_, min_leaf, share), forest, found
         if self.hyperparameters_.share < _LEAST_SHARE:
@@ -86,14 +86,21 @@ class AccuracyModel:
         """
         if self.forest_ is None:
             return np.asarray(features @ self.weights_[:-1] + self.weights_[-1])
-        accuracy = self.forest_.predict(features)
-        alike = self._alike(accuracy)
-        return np.asarray(alike + self.hyperparameters_.share * (accuracy - alike))
+        return self._believed(self.forest_.predict(features))
+
+    def fitted(self, features: FloatArray) -> FloatArray:
+        """Predict the very tasks that were learned from, a forest by the trees that did not see them."""
+        return self.predict(features) if self.forest_ is None else self._believed(self.forest_.out_of_bag_)
+
+    def _believed(self, by_forest: FloatArray) -> FloatArray:
+        alike = self._alike(by_forest)
+        return np.where(self.weights_[-1] == 0, 0.0, alike + self.hyperparameters_.share * (by_forest - alike))
 
     def _alike(self, by_forest: FloatArray) -> FloatArray:
         """As hard as the forest finds each task, with the strategies as far apart as their means are."""
         means = self.weights_[-1]
-        return np.asarray(means + by_forest.mean(axis=1, keepdims=True) - means.mean())
+        is_known = means != 0
+        return np.asarray(means + (by_forest - means).mean(axis=1, keepdims=True, where=is_known))
 
 
 class _AccuracyLine:
@@ -116,8 +123,8 @@ class _AccuracyLine:
             rest = np.nan_to_num(table.accuracy) - mean - (features - centre) @ slopes
             for columns in level:
                 rows = np.flatnonzero(seen[:, columns].any(axis=1))
-                known = weight[np.ix_(rows, columns)]
-                shared = (known * rest[np.ix_(rows, columns)]).sum(axis=1) / known.sum(axis=1)
+                known = weight[rows][:, columns]
+                shared = (known * rest[rows][:, columns]).sum(axis=1) / known.sum(axis=1)
                 certain = known.sum(axis=1) / (known > 0).sum(axis=1)
                 line, penalty = _ridge(
                     features[rows] - centre, shared, certain, cluster[rows], next(given, None), intercept=False
@@ -131,7 +138,7 @@ class _AccuracyLine:
         return self
 
 
-def _believed(by_forest: FloatArray, alike: FloatArray, table: OutcomeTable) -> tuple[float, FloatArray]:
+def _belief(by_forest: FloatArray, alike: FloatArray, table: OutcomeTable) -> tuple[float, FloatArray]:
     """How much of the forest's differences to believe, in [0, 1], by least squares on observed cells; and each task's error."""
     apart = np.where(table.is_observed, by_forest - alike, 0.0)
     missing = np.where(table.is_observed, np.nan_to_num(table.accuracy) - alike, 0.0)
@@ -142,9 +149,9 @@ def _believed(by_forest: FloatArray, alike: FloatArray, table: OutcomeTable) -> 
 
 
 def _is_lower(error: FloatArray, than: FloatArray, cluster: IntArray) -> bool:
-    """Whether errors are lower by more than a standard error (Breiman et al. 1984, Classification and Regression Trees, 3.4.3)."""
-    difference = error - than
-    return float(difference.mean()) < -clustered_error(difference, cluster)
+    """Whether errors are lower by more than a standard error (Breiman et al. 1984, Classification and Regression Trees, 3.4)."""
+    difference = np.bincount(cluster, weights=error - than)
+    return float(difference.sum()) < -math.sqrt(float((difference**2).sum()))
 
 
 class CostModel:
