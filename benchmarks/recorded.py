@@ -146,6 +146,7 @@ class Recorded:
             observed_prob=prob,
             cost=cost,
             is_forced=np.zeros(len(self.texts), dtype=bool),
+            cluster_ids=self.groups,
         )
 
 

@@ -2,23 +2,24 @@
 
 import numpy as np
 import pytest
-from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.tree import ExtraTreeRegressor
 
-from budget_router.policies.forest import MAX_DEPTH, MIN_LEAF, N_TREES, Forest
+from budget_router.policies.forest import MAX_DEPTH, N_TREES, Forest
 
-N_FEATURES, N_STRATEGIES = 7, 3
+N_FEATURES, N_STRATEGIES, N_TASKS = 7, 3, 400
+MIN_LEAF = 5
 
 
 @pytest.fixture(scope="module")
 def rows():
     rng = np.random.default_rng(0)
-    features = rng.normal(size=(400, N_FEATURES))
-    return features, np.column_stack([features[:, 0] > 0, features[:, 1] * features[:, 2], rng.random(400)]).astype(float)
+    features = rng.normal(size=(N_TASKS, N_FEATURES))
+    return features, np.column_stack([features[:, 0] > 0, features[:, 1] * features[:, 2], rng.random(N_TASKS)]).astype(float)
 
 
 @pytest.fixture(scope="module")
 def forest(rows):
-    return Forest().fit(*rows)
+    return Forest().fit(*rows, cluster=np.arange(N_TASKS), min_leaf=MIN_LEAF)
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +28,31 @@ def fresh():
 
 
 def test_the_arrays_predict_what_scikit_learns_trees_predict(rows, forest, fresh):
-    # the first trees of a larger ensemble are those of a smaller one with the same seed
-    model = ExtraTreesRegressor(
-        N_TREES, max_depth=MAX_DEPTH, min_samples_leaf=MIN_LEAF, max_features=0.5, bootstrap=True, random_state=0
-    ).fit(*rows)
-    assert forest.predict(fresh) == pytest.approx(model.predict(fresh), abs=1e-5)  # leaves are kept in single precision
+    features, target = rows
+    common = target.mean(axis=1, keepdims=True)
+    rng = np.random.default_rng(0)
+    total = np.zeros((len(fresh), N_STRATEGIES))
+    for number in range(N_TREES):
+        drawn = np.bincount(rng.integers(0, N_TASKS, N_TASKS), minlength=N_TASKS)
+        tree = ExtraTreeRegressor(max_depth=MAX_DEPTH, min_samples_leaf=MIN_LEAF, max_features=0.8, random_state=number)
+        total += tree.fit(features, target - common / 2, sample_weight=drawn).predict(fresh)
+    halved = total / N_TREES
+    assert forest.predict(fresh) == pytest.approx(halved + halved.mean(axis=1, keepdims=True), abs=1e-5)  # single precision
+
+
+def test_out_of_bag_predictions_do_not_know_their_cluster():
+    cluster = np.arange(N_TASKS) // 8
+    rng = np.random.default_rng(2)
+    naming = rng.normal(size=(N_TASKS // 8, N_FEATURES))[cluster]  # features that tell one cluster from another
+    secret = rng.random(N_TASKS // 8)[cluster]
+    target = np.repeat(secret[:, None], N_STRATEGIES, axis=1)
+
+    def told(clusters):
+        seen = Forest().fit(naming, target, cluster=clusters, min_leaf=MIN_LEAF).out_of_bag_[:, 0]
+        return np.corrcoef(seen, secret)[0, 1]
+
+    assert told(np.arange(N_TASKS)) > 0.9
+    assert told(cluster) < 0.5
 
 
 def test_one_row_is_predicted_as_it_is_among_many(forest, fresh):

@@ -16,6 +16,9 @@ from budget_router.outcomes.bundle import Bundle
 from budget_router.outcomes.stages import Stages, composed, shows_a_stage, stages_row
 from budget_router.records import LoggedDecision
 
+MIN_CLUSTERS = 10
+"""Clusters below which rows are split by task: there is nothing to learn from one thread and test on another."""
+
 
 @dataclass(frozen=True)
 class OutcomeTable:
@@ -44,6 +47,8 @@ class OutcomeTable:
     """(n, n_strategies) cost in the budget's unit, scaled from what was billed; NaN where unobserved."""
     is_forced: NDArray[np.bool_]
     """(n,) whether the caller chose the strategy: such a row is learned from, and left out of off-policy estimates."""
+    cluster_ids: tuple[str, ...] | None = None
+    """(n,) what rows share beyond their task, a thread or a passage: they stay on one side of any split; `None`: nothing."""
     stages: Stages | None = None
     """What the rows tell of the stages of escalations, for `by_task`; `None` when the menu has none."""
 
@@ -51,6 +56,13 @@ class OutcomeTable:
     def is_observed(self) -> NDArray[np.bool_]:
         """(n, n_strategies) whether a cell's accuracy is known."""
         return ~np.isnan(self.accuracy)
+
+    @property
+    def cluster(self) -> IntArray:
+        """(n,) number of each row's cluster, from 0; of its task where there are too few clusters to part."""
+        shared = () if self.cluster_ids is None else self.cluster_ids
+        ids = shared if len(set(shared)) >= MIN_CLUSTERS else self.task_ids
+        return np.asarray(np.unique(np.array(ids), return_inverse=True)[1])
 
     @classmethod
     def from_log(cls, logged: Iterable[LoggedDecision], menu: Menu, *, unit: Unit) -> Self:
@@ -62,11 +74,11 @@ class OutcomeTable:
         rows = [row for entry in logged if (row := _row(entry, menu, unit)) is not None]
         if not rows:
             raise NotEnoughEvidence("the log holds no settled decision with a strategy of this menu: serve and settle some first")
-        texts, structure, ids, parts, *cells = zip(*rows, strict=True)
+        texts, structure, ids, clusters, parts, *cells = zip(*rows, strict=True)
         accuracy, error, prob, cost, is_forced = map(np.array, cells)
         kept = None if None in texts else texts
         stages = Stages.of(parts) if any(isinstance(strategy, Escalate) for strategy in menu) else None
-        return cls(menu, unit, kept, np.array(structure), ids, accuracy, error, prob, cost, is_forced, stages)
+        return cls(menu, unit, kept, np.array(structure), ids, accuracy, error, prob, cost, is_forced, clusters, stages)
 
     def by_task(self) -> Self:
         """One row per task: cells averaged by their precision, costs plainly; `observed_prob` of seeing a cell at least once.
@@ -103,6 +115,7 @@ class OutcomeTable:
             texts=None if self.texts is None else tuple(self.texts[row] for row in chosen),
             structure=self.structure[chosen],
             task_ids=tuple(self.task_ids[row] for row in chosen),
+            cluster_ids=None if self.cluster_ids is None else tuple(self.cluster_ids[row] for row in chosen),
             accuracy=self.accuracy[chosen],
             standard_error=self.standard_error[chosen],
             observed_prob=self.observed_prob[chosen],
@@ -112,7 +125,7 @@ class OutcomeTable:
         )
 
 
-_Row = tuple[str | None, tuple[float, ...], str, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, bool]
+_Row = tuple[str | None, tuple[float, ...], str, str, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, bool]
 
 
 def _row(entry: LoggedDecision, menu: Menu, unit: Unit) -> _Row | None:
@@ -130,7 +143,8 @@ def _row(entry: LoggedDecision, menu: Menu, unit: Unit) -> _Row | None:
         cell = bundle.cell(menu.root[action])
         accuracy[action], error[action], cost[action] = cell.accuracy, cell.standard_error, cell.cost
     prob = _observed_prob(entry, menu)
-    return entry.task_text, structure, decision.task_id, stages, accuracy, error, prob, cost, decision.reason == "forced"
+    cluster = decision.thread_id or decision.task_id
+    return entry.task_text, structure, decision.task_id, cluster, stages, accuracy, error, prob, cost, decision.reason == "forced"
 
 
 def _structure(entry: LoggedDecision) -> tuple[float, ...] | None:

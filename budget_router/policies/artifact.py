@@ -207,7 +207,7 @@ def _restored(kind: type[LearnedPolicy], arrays: _Arrays, n_strategies: int) -> 
     if grown:
         n_features = len(arrays["accuracy.weights"]) - 1
         policy.accuracy_.forest_ = Forest.from_arrays(grown, n_features=n_features, n_strategies=n_strategies)
-        policy.accuracy_.hyperparameters_ = Hyperparameters((), float(arrays["accuracy.share"][0]))
+        policy.accuracy_.hyperparameters_ = Hyperparameters((), share=float(arrays["accuracy.share"][0]))
     for name in ("weights", "bounds", "scale"):
         setattr(policy.cost_, f"{name}_", arrays[f"cost.{name}"])
     if isinstance(policy, OracleImitator):

@@ -13,9 +13,10 @@ _N_GROWN = 270
 """Trees that are grown: each leaves out 37 % of the tasks, so about `N_TREES` of them predict a task that they did not see."""
 MAX_DEPTH = 14
 """Steps from root to leaf: what a decision takes is this many looks at each tree."""
-MIN_LEAF = 5
-_FEATURE_SHARE = 0.5
+_FEATURE_SHARE = 0.8
 """Of the features that a split may choose from."""
+_COMMON = 0.5
+"""Weight of what a task's strategies have in common: a split is to part tasks on which different strategies pay."""
 
 
 class Forest:
@@ -25,30 +26,32 @@ class Forest:
     after node; a left child stands before its sister, and a leaf is its own child, so walking down is the same step for all.
     """
 
-    def fit(self, features: FloatArray, target: FloatArray, *, seed: int = 0) -> Self:
-        """Learn from rows; `out_of_bag_` predicts each of them by as many trees that did not see it as will serve.
+    def fit(self, features: FloatArray, target: FloatArray, *, cluster: IntArray, min_leaf: int, seed: int = 0) -> Self:
+        """Learn from rows; `out_of_bag_` predicts each of them by as many trees that saw none of its cluster as will serve.
 
-        So these predictions scatter as those of fresh tasks will: what is spent at a price hangs on that.
+        So these predictions err and scatter as those of fresh tasks will.
 
         Args:
             features: (n_tasks, n_features).
             target: (n_tasks, n_strategies), without NaN.
+            cluster: (n_tasks,) numbers from 0 without a gap; each tree draws clusters whole.
+            min_leaf: tasks in the smallest leaf.
             seed: of the trees.
         """
-        from sklearn.ensemble import ExtraTreesRegressor
+        from joblib import Parallel, delayed
 
-        model = ExtraTreesRegressor(
-            _N_GROWN,
-            max_depth=MAX_DEPTH,
-            min_samples_leaf=MIN_LEAF,
-            max_features=_FEATURE_SHARE,
-            bootstrap=True,
-            random_state=seed,
-            n_jobs=-1,
-        ).fit(features, target)
-        self._take([tree.tree_ for tree in model.estimators_])
-        self.out_of_bag_ = self._out_of_bag(features, model.estimators_samples_)
-        self._take([tree.tree_ for tree in model.estimators_[:N_TREES]])
+        rng = np.random.default_rng(seed)
+        n_clusters = int(cluster.max()) + 1
+        seen = np.array([np.bincount(rng.integers(0, n_clusters, n_clusters), minlength=n_clusters) for _ in range(_N_GROWN)])
+        single = features.astype(np.float32)
+        wanted = np.ascontiguousarray(target - (1 - _COMMON) * target.mean(axis=1, keepdims=True))
+        grow = delayed(_grown)
+        trees = Parallel(n_jobs=-1, prefer="threads")(
+            grow(single, wanted, weight[cluster].astype(np.float64), min_leaf, number) for number, weight in enumerate(seen)
+        )
+        self._take(trees)
+        self.out_of_bag_ = self._out_of_bag(features, (seen[:, cluster] == 0).T)
+        self._take(trees[:N_TREES])
         return self
 
     def predict(self, features: FloatArray) -> FloatArray:
@@ -93,13 +96,12 @@ class Forest:
             node = self.left_[node] + (seen[rows, self.feature_[node]] > self.threshold_[node])
         return node
 
-    def _out_of_bag(self, features: FloatArray, drawn: list[IntArray]) -> FloatArray:
-        leaves = self._leaves(features)
-        unseen = np.ones(leaves.shape)
-        for tree, rows in enumerate(drawn):
-            unseen[rows, tree] = 0.0
-        unseen[~unseen.any(axis=1)] = 1.0  # one that every tree has seen: the chance is 1e-54 per task
-        return np.asarray(np.einsum("nt,ntk->nk", unseen, self.value_[leaves]) / unseen.sum(axis=1, keepdims=True))
+    def _out_of_bag(self, features: FloatArray, is_unseen: NDArray[np.bool_]) -> FloatArray:
+        unseen = is_unseen.astype(np.float64)
+        unseen[~is_unseen.any(axis=1)] = 1.0  # one that every tree has seen: the chance is 1e-54 per cluster
+        return np.asarray(
+            np.einsum("nt,ntk->nk", unseen, self.value_[self._leaves(features)]) / unseen.sum(axis=1, keepdims=True)
+        )
 
     def _take(self, trees: list[object]) -> None:
         """Lay scikit-learn's trees out in one set of arrays, sisters side by side."""
@@ -116,9 +118,18 @@ class Forest:
             roots.append(start)
             start += len(left)
         self.root_: IntArray = np.array(roots, dtype=np.int32)
-        self.feature_, self.threshold_, self.left_, self.value_ = (np.concatenate(one) for one in zip(*parts, strict=True))
+        self.feature_, self.threshold_, self.left_, value = (np.concatenate(one) for one in zip(*parts, strict=True))
+        common = value.mean(axis=1, keepdims=True)
+        self.value_ = value + np.float32(1 / _COMMON - 1) * common
         # a leaf is never left: its threshold is finite, for an artifact holds no infinities, and above every feature
         self.threshold_ = np.minimum(self.threshold_, float(np.finfo(np.float32).max))
+
+
+def _grown(features: NDArray[np.float32], target: FloatArray, weight: FloatArray, min_leaf: int, seed: int) -> object:
+    from sklearn.tree import ExtraTreeRegressor
+
+    tree = ExtraTreeRegressor(max_depth=MAX_DEPTH, min_samples_leaf=min_leaf, max_features=_FEATURE_SHARE, random_state=seed)
+    return tree.fit(features, target, sample_weight=weight, check_input=False).tree_
 
 
 def _sisters(left: IntArray, right: IntArray) -> tuple[IntArray, IntArray]:

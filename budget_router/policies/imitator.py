@@ -5,6 +5,7 @@ import numpy as np
 from budget_router.allocation import FloatArray, oracle_actions, solve
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.completion import completed
+from budget_router.policies.contract import Prediction
 from budget_router.policies.learned import LearnedPolicy
 
 _NEVER = -10.0
@@ -45,6 +46,10 @@ class OracleImitator(LearnedPolicy):
         if len(present) == 2:  # sklearn gives two classes one line: the second's log-odds
             lines = np.vstack([np.zeros_like(lines), lines])
         self.weights_[:, present] = lines.T
+
+    def _unseen(self, features: FloatArray) -> Prediction:
+        """Its own predictions: few classes leave little to learn by heart, and log-odds of twins lie far from its own."""
+        return self._predict(features)
 
     def _score(self, features: FloatArray, cost: FloatArray, accuracy: FloatArray) -> FloatArray:  # noqa: ARG002  # the contract's
         logits = features @ self.weights_[:-1] + self.weights_[-1]

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from budget_router.allocation import FloatArray, IntArray
+from budget_router.allocation import FloatArray
 from budget_router.budget import Unit
 from budget_router.errors import NotEnoughEvidence
 from budget_router.features import Featuriser
@@ -49,11 +49,9 @@ class LearnedPolicy(ABC):
         """(n_tasks, n_strategies), what the price is weighed against."""
 
     def fit(self, table: OutcomeTable, *, rng: np.random.Generator) -> Self:
-        """Learn from an outcome table, then price on this policy's own predictions, and keep held-out ones to judge it by.
+        """Learn from an outcome table, then price on predictions of tasks not seen, and keep held-out ones to judge it by.
 
-        The price curve tells what is billed at a price: what the policy would choose, its forest's part out of bag, and what
-        those choices billed. Predictions of held-out twins scatter wider than the policy's that serves, and where tasks look
-        alike their curve missed the budget by half.
+        The price curve tells what is billed at a price: what would be chosen on those predictions, and what it billed.
 
         A strategy that was graded on fewer than `MIN_TASKS` tasks is predicted to be worth nothing: it is not chosen until
         exploration has tried it more often. Raises NotEnoughEvidence when that is true of all of them.
@@ -65,11 +63,13 @@ class LearnedPolicy(ABC):
         features = self.featuriser_.transform_known(table.structure, table.texts)
         self._fit_models(features, table)
         self.held_out_ = self._held_out(features, table, rng)
-        cost = self.cost_.predict(features)
-        fitted = Prediction(cost, self._score(features, cost, self.accuracy_.fitted_), self.accuracy_.fitted_)
-        self.curve_ = PriceCurve.of(fitted, billed=table.cost)
+        self.curve_ = PriceCurve.of(self._unseen(features), billed=table.cost)
         self.table_ = table
         return self
+
+    def _unseen(self, features: FloatArray) -> Prediction:  # noqa: ARG002  # a child may predict afresh
+        """Predictions of the log's tasks that scatter as those of fresh tasks will."""
+        return self.held_out_
 
     def predict(self, tasks: Sequence[Task]) -> Prediction:
         """Score, cost and accuracy of every strategy on each task."""
@@ -88,7 +88,7 @@ class LearnedPolicy(ABC):
 
     def _predict(self, features: FloatArray) -> Prediction:
         accuracy, cost = self.accuracy_.predict(features), self.cost_.predict(features)
-        return Prediction(cost, self._score(features, cost, accuracy), accuracy)
+        return Prediction(cost, self._score(features, cost, accuracy), np.clip(accuracy, 0.0, 1.0))
 
     def _held_out(self, features: FloatArray, table: OutcomeTable, rng: np.random.Generator) -> Prediction:
         """Predict each task by a policy that did not see it, and shift each fold's means to those of the policy that serves.
@@ -96,20 +96,21 @@ class LearnedPolicy(ABC):
         What sets a fold's policy apart is mostly one shift per strategy, and a shift moves a whole fold across the price at once:
         unshifted, the twins would not choose as the policy does that they stand for.
         """
-        fold = rng.permutation(np.arange(len(features)) % N_FOLDS)
-        parts: list[tuple[IntArray, Prediction]] = []
+        cluster = table.cluster
+        fold = rng.permutation(np.arange(cluster.max() + 1) % N_FOLDS)[cluster]
+        served = self._predict(features)
+        cost, score, accuracy = np.empty((3, *served.cost.shape))
         for one in range(N_FOLDS):
-            outside = np.flatnonzero(fold != one)
-            inside = np.flatnonzero(fold == one)
+            outside, inside = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
             twin = type(self)(n_components=self.n_components, budget=self.budget)
-            apart = twin._fit_models(features[outside], table.rows(outside), like=self)._predict(features[inside])
-            parts.append((inside, _level(apart, self._predict(features[inside]))))
-        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
-        cost, score, accuracy = (np.concatenate(cells)[order] for cells in zip(*(part for _, part in parts), strict=True))
+            apart = _level(twin._fit_models(features[outside], table.rows(outside), like=self)._predict(features), served)
+            for cells, predicted in ((cost, apart.cost), (score, apart.score), (accuracy, np.asarray(apart.accuracy))):
+                cells[inside] = predicted[inside]
         return Prediction(cost, score, accuracy)
 
 
 def _level(prediction: Prediction, served: Prediction) -> Prediction:
+    """Bring a twin's means over all tasks to those of the policy that serves."""
     cost = prediction.cost * (served.cost.mean(axis=0) / np.maximum(prediction.cost.mean(axis=0), 1e-300))
     score = prediction.score + (served.score - prediction.score).mean(axis=0)
     return Prediction(cost, score, prediction.accuracy)

@@ -1,10 +1,11 @@
 """The two regressions that learned policies rest on: accuracy and cost of every strategy."""
 
+import math
 from typing import NamedTuple, Self
 
 import numpy as np
 
-from budget_router.allocation import FloatArray
+from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
@@ -23,59 +24,83 @@ _MIN_ROWS = 3
 _PENALTIES = np.logspace(-2, 3, 11)
 _MODEL_VARIANCE = 0.05
 """Variance of true accuracies around the line: keeps well-measured tasks from drowning the others."""
+_N_FOLDS = 5
 _FOREST_TASKS = 60
 """Tasks below which no forest is grown."""
-_N_FOLDS = 5
+MIN_LEAVES = (12, 5)
+"""Tasks in a leaf, smooth to fine: the finer forest is taken where it is surely the better one."""
 _LEAST_SHARE = 0.05
-"""A forest that would have less of a say is not worth its walk."""
+"""A forest that is believed less is not worth its walk."""
 
 
 class Hyperparameters(NamedTuple):
     """What a twin takes over from the policy it stands for, so that both bend equally."""
 
     penalties: Penalties
+    min_leaf: int = 0
+    """Tasks in the smallest leaf of the forest."""
     share: float = 0.0
-    """Of the forest in the prediction, in [0, 1]."""
+    """Of the differences between strategies that a forest sees, how much is believed; in [0, 1]."""
 
 
 class AccuracyModel:
-    """Accuracy of each strategy: a line and a forest, blended by how well each predicts tasks it has not seen.
+    """Accuracy of each strategy: by a line where tasks are few, by a forest where they are many.
 
-    The line shows what little evidence there is, the forest what much evidence hides from a line. Their blend is the least
-    squares one on held-out predictions (Breiman 1996, Stacked Regressions, Machine Learning 24). A strategy that was graded on
-    fewer than `MIN_TASKS` tasks is predicted to be worth nothing.
+    The line shows what little evidence there is, and fills what was not observed; the forest, grown on that, finds what a line
+    cannot, and where every strategy does well it sees no difference between them. Differences that it does see are shrunk to
+    those of the strategies' means, by how well they predict tasks that it has not seen. A strategy that was graded on fewer than
+    `MIN_TASKS` tasks is predicted to be worth nothing.
     """
 
     forest_: Forest | None = None
 
     def fit(self, features: FloatArray, table: OutcomeTable, *, like: Hyperparameters | None = None) -> Self:
-        """Learn from the observed cells of a table with one row per task; with given hyperparameters none are searched.
-
-        `fitted_` predicts the very tasks that were learned from, the forest's part by the trees that did not see them.
-        """
+        """Learn from the observed cells of a table with one row per task; with given hyperparameters none are searched."""
         line = _AccuracyLine().fit(features, table, penalties=like.penalties if like else None)
         self.weights_: FloatArray = line.weights_
+        self.hyperparameters_ = Hyperparameters(line.penalties_)
+        if len(features) < _FOREST_TASKS:
+            return self
         by_line = features @ self.weights_[:-1] + self.weights_[-1]
-        share = 0.0
-        if len(features) >= _FOREST_TASKS and (like is None or like.share):
-            target = np.where(table.is_observed, np.nan_to_num(table.accuracy), np.clip(by_line, 0.0, 1.0))
-            target[:, table.is_observed.sum(axis=0) < MIN_TASKS] = 0.0
-            self.forest_ = Forest().fit(features, target)
-            by_forest = self.forest_.out_of_bag_
-            share = like.share if like else _forest_share(by_forest, _held_out_lines(features, table, line.penalties_), table)
-        self.hyperparameters_ = Hyperparameters(line.penalties_, share if share >= _LEAST_SHARE else 0.0)
-        if self.hyperparameters_.share:
-            self.fitted_: FloatArray = np.clip(by_line + share * (by_forest - by_line), 0.0, 1.0)
-        else:
-            self.forest_, self.fitted_ = None, np.clip(by_line, 0.0, 1.0)
+        self.weights_ = np.vstack([np.zeros_like(self.weights_[:-1]), by_line.mean(axis=0)])
+        target = np.where(table.is_observed, np.nan_to_num(table.accuracy), np.clip(by_line, 0.0, 1.0))
+        target[:, table.is_observed.sum(axis=0) < MIN_TASKS] = 0.0
+        if like is not None:
+            self.hyperparameters_ = like._replace(penalties=line.penalties_)
+            self.forest_ = Forest().fit(features, target, cluster=table.cluster, min_leaf=like.min_leaf) if like.share else None
+            return self
+        error = None
+        for min_leaf in MIN_LEAVES:
+            forest = Forest().fit(features, target, cluster=table.cluster, min_leaf=min_leaf)
+            share, found = _belief(forest.out_of_bag_, self._alike(forest.out_of_bag_), table)
+            if error is None or _is_lower(found, error, table.cluster):
+                self.hyperparameters_, self.forest_, error = Hyperparameters(line.penalties_, min_leaf, share), forest, found
+        if self.hyperparameters_.share < _LEAST_SHARE:
+            self.hyperparameters_, self.forest_ = Hyperparameters(line.penalties_), None
         return self
 
     def predict(self, features: FloatArray) -> FloatArray:
-        """(n_tasks, n_strategies) in [0, 1]."""
-        accuracy = features @ self.weights_[:-1] + self.weights_[-1]
-        if self.forest_ is not None:
-            accuracy += self.hyperparameters_.share * (self.forest_.predict(features) - accuracy)
-        return np.asarray(np.clip(accuracy, 0.0, 1.0))
+        """(n_tasks, n_strategies); on tasks far from those learned from, a line may leave [0, 1].
+
+        It is not clipped here: where every strategy's accuracy would be cut to 1, what sets them apart would be cut as well.
+        """
+        if self.forest_ is None:
+            return np.asarray(features @ self.weights_[:-1] + self.weights_[-1])
+        return self._believed(self.forest_.predict(features))
+
+    def fitted(self, features: FloatArray) -> FloatArray:
+        """Predict the very tasks that were learned from, a forest by the trees that did not see them."""
+        return self.predict(features) if self.forest_ is None else self._believed(self.forest_.out_of_bag_)
+
+    def _believed(self, by_forest: FloatArray) -> FloatArray:
+        alike = self._alike(by_forest)
+        return np.where(self.weights_[-1] == 0, 0.0, alike + self.hyperparameters_.share * (by_forest - alike))
+
+    def _alike(self, by_forest: FloatArray) -> FloatArray:
+        """As hard as the forest finds each task, with the strategies as far apart as their means are."""
+        means = self.weights_[-1]
+        is_known = means != 0
+        return np.asarray(means + (by_forest - means).mean(axis=1, keepdims=True, where=is_known))
 
 
 class _AccuracyLine:
@@ -88,7 +113,7 @@ class _AccuracyLine:
     def fit(self, features: FloatArray, table: OutcomeTable, *, penalties: Penalties | None = None) -> Self:
         """Learn from the observed cells of a table with one row per task; with given penalties none are searched."""
         given = iter(penalties or ())
-        seen = table.is_observed
+        seen, cluster = table.is_observed, table.cluster
         weight = np.where(seen, 1 / (_MODEL_VARIANCE + np.nan_to_num(table.standard_error) ** 2), 0.0)
         mean = _means(table, weight)
         centre = features.mean(axis=0)
@@ -97,9 +122,13 @@ class _AccuracyLine:
         for level in _levels(table.menu):
             rest = np.nan_to_num(table.accuracy) - mean - (features - centre) @ slopes
             for columns in level:
-                rows, members = np.nonzero(seen[:, columns])
-                cells = rows, np.array(columns)[members]
-                line, penalty = _ridge(features[rows] - centre, rest[cells], weight[cells], next(given, None), intercept=False)
+                rows = np.flatnonzero(seen[:, columns].any(axis=1))
+                known = weight[rows][:, columns]
+                shared = (known * rest[rows][:, columns]).sum(axis=1) / known.sum(axis=1)
+                certain = known.sum(axis=1) / (known > 0).sum(axis=1)
+                line, penalty = _ridge(
+                    features[rows] - centre, shared, certain, cluster[rows], next(given, None), intercept=False
+                )
                 slopes[:, columns] += line[:-1, None]
                 found.append(penalty)
         lines = np.vstack([slopes, mean - centre @ slopes])
@@ -109,28 +138,20 @@ class _AccuracyLine:
         return self
 
 
-def _held_out_lines(features: FloatArray, table: OutcomeTable, penalties: Penalties) -> FloatArray:
-    """Predict each task by a line that did not see it."""
-    fold = np.arange(len(features)) % _N_FOLDS
-    predicted = np.empty(table.accuracy.shape)
-    for one in range(_N_FOLDS):
-        outside, inside = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
-        weights = _AccuracyLine().fit(features[outside], table.rows(outside), penalties=penalties).weights_
-        predicted[inside] = features[inside] @ weights[:-1] + weights[-1]
-    return predicted
+def _belief(by_forest: FloatArray, alike: FloatArray, table: OutcomeTable) -> tuple[float, FloatArray]:
+    """How much of the forest's differences to believe, in [0, 1], by least squares on observed cells; and each task's error."""
+    apart = np.where(table.is_observed, by_forest - alike, 0.0)
+    missing = np.where(table.is_observed, np.nan_to_num(table.accuracy) - alike, 0.0)
+    share = float(np.clip((apart * missing).sum() / max(float((apart**2).sum()), 1e-12), 0.0, 1.0))
+    rest = missing - share * apart
+    shared = rest.sum(axis=1, keepdims=True) / np.maximum(table.is_observed.sum(axis=1, keepdims=True), 2)
+    return share, np.where(table.is_observed, (rest - shared) ** 2, 0.0).sum(axis=1)
 
 
-def _forest_share(by_forest: FloatArray, by_line: FloatArray, table: OutcomeTable) -> float:
-    """Share of the forest in the least squares blend with the line, on the observed cells, less its standard error; in [0, 1].
-
-    Where the line says all there is to say, the forest would only add noise, and the price hangs on the noise of alike tasks.
-    """
-    apart = np.where(table.is_observed, by_forest - by_line, 0.0)
-    missing = np.where(table.is_observed, np.nan_to_num(table.accuracy) - by_line, 0.0)
-    total = max(float((apart**2).sum()), 1e-12)
-    share = float((apart * missing).sum()) / total
-    error = np.sqrt((((apart * (missing - share * apart)).sum(axis=1)) ** 2).sum()) / total
-    return float(np.clip(share - error, 0.0, 1.0))
+def _is_lower(error: FloatArray, than: FloatArray, cluster: IntArray) -> bool:
+    """Whether errors are lower by more than a standard error (Breiman et al. 1984, Classification and Regression Trees, 3.4)."""
+    difference = np.bincount(cluster, weights=error - than)
+    return float(difference.sum()) < -math.sqrt(float((difference**2).sum()))
 
 
 class CostModel:
@@ -141,7 +162,7 @@ class CostModel:
 
     def fit(self, features: FloatArray, table: OutcomeTable, *, penalties: Penalties | None = None) -> Self:
         """Learn from the billed cells of a table with one row per task; with given penalties none are searched."""
-        given = iter(penalties or ())
+        given, cluster = iter(penalties or ()), table.cluster
         scale, keys = _scales(table.menu, table.unit), [strategy.cost_key for strategy in table.menu]
         weights, bounds, found = [], [], []
         for key in keys:
@@ -154,7 +175,8 @@ class CostModel:
                 billed = np.nanmax(billed, axis=1, keepdims=True, initial=0.0, where=~np.isnan(billed))
             one = np.nanmean(billed[rows], axis=1)
             least = one[one > 0].min() / 10 if (one > 0).any() else 1.0
-            line, penalty = _ridge(features[rows], np.log(np.maximum(one, least)), np.ones(len(rows)), next(given, None))
+            target, weight = np.log(np.maximum(one, least)), np.ones(len(rows))
+            line, penalty = _ridge(features[rows], target, weight, cluster[rows], next(given, None))
             expected = np.exp(features[rows] @ line[:-1] + line[-1])
             line[-1] += np.log(max(one.sum(), least) / expected.sum())
             weights.append(line)
@@ -228,15 +250,26 @@ def _fitted(design: FloatArray, target: FloatArray, weight: FloatArray) -> tuple
 
 
 def _ridge(
-    features: FloatArray, target: FloatArray, weight: FloatArray, penalty: float | None, *, intercept: bool = True
+    features: FloatArray,
+    target: FloatArray,
+    weight: FloatArray,
+    cluster: IntArray,
+    penalty: float | None,
+    *,
+    intercept: bool = True,
 ) -> tuple[FloatArray, float]:
-    """Slope and offset in one array, and the penalty: the given one, or the best by leave-one-out."""
-    if len(target) < _MIN_ROWS:
+    """Slope and offset in one array, and the penalty: the given one, or the best on clusters left out."""
+    n_clusters = len(np.unique(cluster))
+    if min(len(target), n_clusters) < _MIN_ROWS:
         level = float(np.average(target, weights=weight)) if len(target) and intercept else 0.0
         return np.append(np.zeros(features.shape[1]), level), float(_PENALTIES[-1])
     from sklearn.linear_model import Ridge, RidgeCV
+    from sklearn.model_selection import GroupKFold
 
-    searched = RidgeCV(alphas=_PENALTIES, fit_intercept=intercept)
+    folds = None  # each row left out alone, which takes one fit
+    if penalty is None and n_clusters < len(target):
+        folds = list(GroupKFold(min(_N_FOLDS, n_clusters)).split(features, groups=cluster))
+    searched = RidgeCV(alphas=_PENALTIES, fit_intercept=intercept, cv=folds)
     model = searched if penalty is None else Ridge(alpha=penalty, fit_intercept=intercept)
     model.fit(features, target, sample_weight=weight / weight.mean())
     return np.append(model.coef_, model.intercept_), float(model.alpha_ if penalty is None else penalty)
