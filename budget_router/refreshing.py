@@ -9,7 +9,7 @@ import numpy as np
 from budget_router.allocation import Allocation, FloatArray, solve
 from budget_router.budget import Budget
 from budget_router.errors import InvalidInput, NotEnoughEvidence
-from budget_router.evaluation import Estimate, clustered_mean, doubly_robust
+from budget_router.evaluation import OffPolicyEstimate, Revealed, dr
 from budget_router.ledger import Ledger, Registry
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
@@ -35,12 +35,12 @@ class Refresh:
     """Tasks on which each strategy's accuracy is known, the smaller votes that a bundle prices included."""
     allocation: Allocation
     """The solve on the completed table: the shadow price of the budget on what was logged."""
-    accuracy: Estimate
-    """Of the candidate at the budget, doubly robust on tasks held out from it; NaN where every graded decision was forced."""
-    gain: Estimate
+    accuracy: OffPolicyEstimate
+    """Of the candidate at the budget, doubly robust on tasks held out from it; says why where the log tells too little."""
+    gain: OffPolicyEstimate
     """Over the best static mix at the same expected spend, paired, on the same terms."""
-    spend: float
-    """Expected by the held-out predictions, in the budget's unit."""
+    spend: OffPolicyEstimate
+    """Per task, in the budget's unit, on the same terms: of all settled decisions, graded or not."""
     registry: Registry
 
     def promote(self) -> None:
@@ -95,7 +95,7 @@ def refresh(
             "duality_gap": allocation.duality_gap,
             "accuracy": _known(held_out),
             "gain": _known(gain),
-            "spend": spend,
+            "spend": _known(spend),
             "seed": seed,
         },
     )
@@ -115,25 +115,27 @@ def refresh(
     )
 
 
-def _judge(policy: LearnedPolicy, table: OutcomeTable, budget: float) -> tuple[Estimate, Estimate, float]:
-    """Accuracy, gain over the static mix, and spend of the policy, on graded decisions by held-out predictions."""
+def _judge(
+    policy: LearnedPolicy, table: OutcomeTable, budget: float
+) -> tuple[OffPolicyEstimate, OffPolicyEstimate, OffPolicyEstimate]:
+    """Accuracy, gain over the static mix, and spend of the policy, by held-out predictions on what was logged."""
     row_of = {task_id: row for row, task_id in enumerate(policy.table_.task_ids)}
-    graded = table.rows(np.flatnonzero(table.is_observed.any(axis=1) & ~table.is_forced))
-    rows = np.array([row_of[task_id] for task_id in graded.task_ids], dtype=np.intp)
+    scores, spends = Revealed.scores(table), Revealed.spends(table)
+    scored, billed = (np.array([row_of[task_id] for task_id in log.task_ids], dtype=np.intp) for log in (scores, spends))
     held_out = policy.held_out_
     chosen = PriceCurve.of(held_out).choose(held_out, budget, floor=0.0).probabilities
-    spend = _mean_cost(chosen, held_out.cost)
     predicted = held_out.accuracy if held_out.accuracy is not None else held_out.score
-    mean_cost = held_out.cost.mean(axis=0)
-    mixture = Mixture(np.clip(predicted.mean(axis=0), 0, 1), mean_cost)
-    mix = mixture.choose(held_out, spend).probabilities
-    ours = doubly_robust(graded, predicted[rows], chosen[rows])
-    static = doubly_robust(graded, predicted[rows], mix[rows])
-    return clustered_mean(ours, graded.task_ids), clustered_mean(ours - static, graded.task_ids), spend
+    mixture = Mixture(np.clip(predicted.mean(axis=0), 0, 1), held_out.cost.mean(axis=0))
+    mix = mixture.choose(held_out, _mean_cost(chosen, held_out.cost)).probabilities
+    return (
+        dr(scores, target_prob=chosen[scored], predicted=predicted[scored]),
+        dr(scores, target_prob=chosen[scored], predicted=predicted[scored], against=mix[scored]),
+        dr(spends, target_prob=chosen[billed], predicted=held_out.cost[billed]),
+    )
 
 
-def _known(estimate: Estimate) -> list[float | None]:
-    return [None if math.isnan(number) else number for number in estimate]
+def _known(estimate: OffPolicyEstimate) -> list[float | None]:
+    return [None if math.isnan(number) else number for number in estimate.interval]
 
 
 def _mean_cost(probabilities: FloatArray, cost: FloatArray) -> float:

@@ -4,9 +4,11 @@ Data goes to standard output, talk to standard error; exit code 0 is done, 1 fai
 """
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from budget_router import Budget, BudgetRouterError, Menu
 from budget_router import refresh as refresh_ledger
 from budget_router.errors import InvalidInput
+from budget_router.evaluation import OffPolicyEstimate
 from budget_router_sql import SqlLedger
 
 app = typer.Typer(
@@ -101,9 +104,9 @@ def refresh(
         "n_graded": result.n_graded,
         "shadow_price": result.allocation.lam,
         "duality_gap": result.allocation.duality_gap,
-        "accuracy": result.accuracy._asdict(),
-        "gain": result.gain._asdict(),
-        "spend": result.spend,
+        "accuracy": _facts(result.accuracy),
+        "gain": _facts(result.gain),
+        "spend": _facts(result.spend),
         "budget": average.per_task,
         "seed": seed,
     }
@@ -114,10 +117,16 @@ def refresh(
     _lines(
         ("read", f"{result.n_decisions:,} decisions on {result.n_tasks:,} tasks"),
         ("solved", f"λ = {allocation.lam:.3g} per {unit} · spend {allocation.spend:.4g} of {average.per_task:g}"),
-        ("candidate", f"{result.version} · accuracy {result.accuracy} · spend {result.spend:.4g} expected"),
+        ("candidate", f"{result.version} · accuracy {result.accuracy} · spend {result.spend}"),
         ("gain", f"{result.gain} over the best static mix at that spend, held out, doubly robust"),
+        ("evidence", f"{result.gain.n:,} graded decisions, effective sample size {result.gain.effective_sample_size:,.0f}"),
         ("promoted" if promote else "kept", "routers of this menu pick it up within seconds" if promote else "not serving"),
     )
+
+
+def _facts(estimate: OffPolicyEstimate) -> dict[str, float | str | None]:
+    """An estimate for JSON, which knows no NaN."""
+    return {key: None if isinstance(fact, float) and math.isnan(fact) else fact for key, fact in asdict(estimate).items()}
 
 
 @app.command(epilog="Example: budget-router policies --ledger sqlite:///spend.db")
