@@ -3,48 +3,55 @@
 With `--test ROOT` a policy is trained on the one half and tested on the other; without it, cross-validated by group. Cost is
 completion tokens of all samples drawn. `mix_at_spend` is the best static mix of fixed votes on the very test tasks at the
 policy's realised spend, `mix_full` the same with early stopping and escalation in the mix, `gain` what the
-policy's accuracy is above the first, by paired bootstrap over groups with the hull drawn again each time.
+policy's accuracy is above the first, by paired bootstrap over groups with the hull drawn again each time. `value_fixed` is the
+value policy on fixed votes alone. Rivals are told of in `benchmarks.rivals`.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from benchmarks.recorded import Recorded, load
+from benchmarks.rivals import ROUTERS, Chosen
 from budget_router import Task
-from budget_router.allocation import FloatArray, IntArray, frontier, solve
+from budget_router.allocation import FloatArray, IntArray, solve
 from budget_router.evaluation import Estimate, honest_oracle, mix_at_spend
 from budget_router.policies import OracleImitator, ValuePolicy
 from budget_router.policies.learned import LearnedPolicy
-from budget_router.policies.static import Mixture
 
 N_FOLDS = 5
 N_DRAWS = 300
 LEARNERS: dict[str, type[LearnedPolicy]] = {"value": ValuePolicy, "imitator": OracleImitator}
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """What a policy would do on test tasks: probabilities of each strategy, (n, n_strategies), by budget."""
-
-    policy: str
-    by_budget: dict[float, FloatArray]
-    seconds: float = 0.0
+ON_LOGS = (*LEARNERS, "value_fixed", "static_mix", "group_label", "length_heuristic")
+"""Policies that partial feedback leaves standing; the others need every strategy's outcome on every task."""
 
 
-def learned(
-    name: str, train: Recorded, test: Recorded, budgets: Sequence[float], *, feedback: str, seed: int
-) -> dict[float, FloatArray]:
+class Compared(NamedTuple):
+    """A policy on test tasks."""
+
+    accuracy: float
+    spend: Estimate
+    mix_at_spend: float
+    gain: Estimate
+
+
+def learned(name: str, train: Recorded, test: Recorded, budgets: Sequence[float], *, feedback: str, seed: int) -> Chosen:
     """Train one policy and apply it at every budget."""
     rng = np.random.default_rng(seed)
+    if name == "value_fixed":
+        within = learned("value", train.only(train.plain), test.only(test.plain), budgets, feedback=feedback, seed=seed)
+        spread = np.eye(len(train.menu))[train.plain]
+        return {budget: probabilities @ spread for budget, probabilities in within.items()}
     table = train.full() if feedback == "full" else train.partial(rng)
     tasks = [Task(text) for text in test.texts]
     chosen = {}
@@ -57,34 +64,6 @@ def learned(
     return chosen
 
 
-def by_label(train: Recorded, test: Recorded, budgets: Sequence[float]) -> dict[float, FloatArray]:
-    """The policy that is told each task's category, and knows the training means of every strategy there."""
-    of_train, of_test = np.array(train.labels or ()), np.array(test.labels or ())
-    means = {label: (train.accuracy[of_train == label].mean(0), train.cost[of_train == label].mean(0)) for label in set(of_train)}
-    overall = train.accuracy.mean(0), train.cost.mean(0)
-    accuracy = np.array([means.get(label, overall)[0] for label in of_test])
-    cost = np.array([means.get(label, overall)[1] for label in of_test])
-    known = np.array([means[label][0] for label in of_train]), np.array([means[label][1] for label in of_train])
-    chosen = {}
-    for budget in budgets:
-        lam, share = frontier(*known).price(budget)
-        value = accuracy - lam * cost
-        ties = value >= value.max(axis=1, keepdims=True) - 1e-9
-        probabilities = np.zeros(value.shape)
-        rows = np.arange(len(value))
-        probabilities[rows, np.where(ties, cost, np.inf).argmin(1)] += 1 - share
-        probabilities[rows, np.where(ties, cost, -np.inf).argmax(1)] += share
-        chosen[budget] = probabilities
-    return chosen
-
-
-def static_mix(train: Recorded, test: Recorded, budgets: Sequence[float]) -> dict[float, FloatArray]:
-    """The best mixture of strategies by their training means."""
-    mixture = Mixture(train.accuracy.mean(axis=0), train.cost.mean(axis=0))
-    tasks = [Task(text) for text in test.texts]
-    return {budget: mixture.choose(mixture.predict(tasks), budget).probabilities for budget in budgets}
-
-
 def folds(recorded: Recorded, *, seed: int) -> list[tuple[IntArray, IntArray]]:
     """Train and test rows, groups whole."""
     groups, member = np.unique(np.array(recorded.groups), return_inverse=True)
@@ -92,21 +71,31 @@ def folds(recorded: Recorded, *, seed: int) -> list[tuple[IntArray, IntArray]]:
     return [(np.flatnonzero(fold != one), np.flatnonzero(fold == one)) for one in range(N_FOLDS)]
 
 
-def compare(test: Recorded, chosen: FloatArray, *, rng: np.random.Generator) -> tuple[float, float, float, Estimate]:
+def compare(test: Recorded, chosen: FloatArray, *, rng: np.random.Generator) -> Compared:
     """Accuracy, spend, the best static mix at that spend, and the gain over it, bootstrapped over groups."""
     ours = (chosen * test.accuracy).sum(axis=1)
     spent = (chosen * test.cost).sum(axis=1)
-    groups, member = np.unique(np.array(test.groups), return_inverse=True)
-    rows_of = np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
-    draws = []
-    for _ in range(N_DRAWS):
-        rows = np.concatenate([rows_of[group] for group in rng.integers(0, len(groups), len(groups))])
+    gains, spends = [], []
+    for rows in resampled(test, rng=rng):
         plain = np.ix_(rows, test.plain)
-        draws.append(float(ours[rows].mean()) - mix_at_spend(test.accuracy[plain], test.cost[plain], float(spent[rows].mean())))
-    low, high = np.percentile(draws, [2.5, 97.5])
+        spends.append(float(spent[rows].mean()))
+        gains.append(float(ours[rows].mean()) - mix_at_spend(test.accuracy[plain], test.cost[plain], spends[-1]))
     accuracy, spend = float(ours.mean()), float(spent.mean())
     mix = mix_at_spend(test.accuracy[:, test.plain], test.cost[:, test.plain], spend)
-    return accuracy, spend, mix, Estimate(accuracy - mix, float(low), float(high))
+    return Compared(accuracy, Estimate(spend, *_middle(spends)), mix, Estimate(accuracy - mix, *_middle(gains)))
+
+
+def resampled(test: Recorded, *, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Rows of tests drawn anew, groups whole (Efron and Tibshirani 1993, An Introduction to the Bootstrap, 8)."""
+    groups, member = np.unique(np.array(test.groups), return_inverse=True)
+    rows_of = np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
+    for _ in range(N_DRAWS):
+        yield np.concatenate([rows_of[group] for group in rng.integers(0, len(groups), len(groups))])
+
+
+def _middle(draws: Sequence[float]) -> tuple[float, float]:
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def oracles(test: Recorded, budget: float, *, rng: np.random.Generator) -> tuple[float | None, float]:
@@ -131,49 +120,59 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:  # Any: JSON
         parts = [(train.rows(outside), train.rows(inside)) for outside, inside in folds(train, seed=0)]
     else:
         parts = [(train, load(options.dataset, options.test, is_adaptive=not options.fixed))]
-    policies: dict[str, Callable[[Recorded, Recorded, int], dict[float, FloatArray]]] = {
-        name: lambda one, other, seed, name=name: learned(name, one, other, budgets, feedback=options.feedback, seed=seed)  # type: ignore[misc]  # a default binds the name
-        for name in options.policies
-    }
-    policies["static_mix"] = lambda one, other, _: static_mix(one, other, budgets)
-    if train.labels is not None:
-        policies["group_label"] = lambda one, other, _: by_label(one, other, budgets)
-    rows = []
-    for name, choose in policies.items():
-        n_seeds = options.seeds if name in LEARNERS and options.feedback == "partial" else 1
+    left_out = set() if train.labels is not None else {"group_label"}
+    if options.feedback == "partial":
+        left_out |= ROUTERS.keys() - set(ON_LOGS)
+    whole = joined([other for _, other in parts])
+    found = []
+    names = [name for name in options.policies if name not in left_out]
+    for name in track(names, description=options.dataset, console=Console(stderr=True)):
         started = time.perf_counter()
-        chosen = [[choose(one, other, seed) for seed in range(n_seeds)] for one, other in parts]
+        n_seeds = options.seeds if name not in ROUTERS and options.feedback == "partial" else 1
+        chosen = [
+            [choose(name, *part, budgets, feedback=options.feedback, seed=seed) for seed in range(n_seeds)] for part in parts
+        ]
         seconds = (time.perf_counter() - started) / n_seeds
-        whole = _joined([other for _, other in parts])
         for budget in budgets:
             probabilities = np.concatenate([np.mean([one[budget] for one in part], axis=0) for part in chosen])
-            accuracy, spend, mix, gain = compare(whole, probabilities, rng=np.random.default_rng(0))
-            honest, in_sample = oracles(whole, budget, rng=np.random.default_rng(0))
-            rows.append(
-                {
-                    "dataset": options.dataset,
-                    "policy": name,
-                    "feedback": options.feedback,
-                    "budget": budget,
-                    "accuracy": accuracy,
-                    "spend": spend,
-                    "mix_at_spend": mix,
-                    "mix_full": mix_at_spend(whole.accuracy, whole.cost, spend),
-                    "relative_gain": accuracy / mix - 1,
-                    "gain": gain.value,
-                    "gain_low": gain.low,
-                    "gain_high": gain.high,
-                    "budget_error": spend / budget - 1,
-                    "honest_oracle": honest,
-                    "gap_closed": None if honest is None or honest <= mix else gain.value / (honest - mix),
-                    "in_sample_oracle": in_sample,
-                    "seconds": seconds,
-                }
-            )
-    return rows
+            found.append(row(whole, name, probabilities, budget) | {"feedback": options.feedback, "seconds": seconds})
+    return found
 
 
-def _joined(parts: Sequence[Recorded]) -> Recorded:
+def choose(name: str, train: Recorded, test: Recorded, budgets: Sequence[float], *, feedback: str, seed: int) -> Chosen:
+    """What a policy would pick on test tasks: probabilities of each strategy, (n_tasks, n_strategies), by budget."""
+    if name in ROUTERS:
+        return ROUTERS[name](train, test, budgets)
+    return learned(name, train, test, budgets, feedback=feedback, seed=seed)
+
+
+def row(test: Recorded, name: str, chosen: FloatArray, budget: float) -> dict[str, Any]:  # Any: JSON
+    """One policy at one budget."""
+    accuracy, spend, mix, gain = compare(test, chosen, rng=np.random.default_rng(0))
+    honest, in_sample = oracles(test, budget, rng=np.random.default_rng(0))
+    return {
+        "dataset": test.name,
+        "policy": name,
+        "budget": budget,
+        "accuracy": accuracy,
+        "spend": spend.value,
+        "spend_low": spend.low,
+        "spend_high": spend.high,
+        "mix_at_spend": mix,
+        "mix_full": mix_at_spend(test.accuracy, test.cost, spend.value),
+        "relative_gain": accuracy / mix - 1,
+        "gain": gain.value,
+        "gain_low": gain.low,
+        "gain_high": gain.high,
+        "budget_error": spend.value / budget - 1,
+        "honest_oracle": honest,
+        "gap_closed": None if honest is None or honest <= mix else gain.value / (honest - mix),
+        "in_sample_oracle": in_sample,
+    }
+
+
+def joined(parts: Sequence[Recorded]) -> Recorded:
+    """One set of several: the tests of all folds."""
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -203,7 +202,8 @@ def main() -> None:
     parser.add_argument("--budgets", type=float, nargs="+")
     parser.add_argument("--feedback", choices=["full", "partial"], default="full")
     parser.add_argument("--seeds", type=int, default=3, help="logs drawn under partial feedback")
-    parser.add_argument("--policies", nargs="+", choices=list(LEARNERS), default=list(LEARNERS))
+    names = [*LEARNERS, "value_fixed", *ROUTERS]
+    parser.add_argument("--policies", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--fixed", action="store_true", help="leave early stopping and escalation off the menu")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()

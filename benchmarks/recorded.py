@@ -94,6 +94,15 @@ class Recorded:
             cost=self.cost[chosen],
         )
 
+    def only(self, columns: IntArray) -> Self:
+        """Some of the strategies."""
+        return replace(
+            self,
+            menu=Menu([self.menu.root[column] for column in columns]),
+            accuracy=self.accuracy[:, columns],
+            cost=self.cost[:, columns],
+        )
+
     def halves(self, rng: np.random.Generator) -> tuple[tuple[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]:
         """Accuracy and cost from two halves of each cell's samples; a vote of more than a half holds takes the whole half."""
         split = {key: rng.permutation(len(held)) for key, held in self.samples.items()}

@@ -269,7 +269,8 @@ def _ridge(
     folds = None  # each row left out alone, which takes one fit
     if penalty is None and n_clusters < len(target):
         folds = list(GroupKFold(min(_N_FOLDS, n_clusters)).split(features, groups=cluster))
-    searched = RidgeCV(alphas=_PENALTIES, fit_intercept=intercept, cv=folds)
+    scoring = None if folds is None else "neg_mean_squared_error"  # by default R², which a fold of one row does not have
+    searched = RidgeCV(alphas=_PENALTIES, fit_intercept=intercept, cv=folds, scoring=scoring)
     model = searched if penalty is None else Ridge(alpha=penalty, fit_intercept=intercept)
     model.fit(features, target, sample_weight=weight / weight.mean())
     return np.append(model.coef_, model.intercept_), float(model.alpha_ if penalty is None else penalty)

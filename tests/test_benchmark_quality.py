@@ -1,0 +1,103 @@
+import csv
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import quality
+from benchmarks.recorded import load
+from benchmarks.rivals import ROUTERS
+
+N_TASKS = 60
+ISSUED = {
+    "dataset", "policy", "feedback", "budget", "accuracy", "spend", "mix_at_spend", "mix_full", "relative_gain", "gain_low",
+    "gain_high", "budget_error", "honest_oracle", "gap_closed", "in_sample_oracle",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sums and proofs: a glance solves the sums, only thinking solves the proofs, and thinking writes ten times as much."""
+    root = tmp_path_factory.mktemp("recorded")
+    (root / "little").mkdir()
+    rng = np.random.default_rng(5)
+    with (
+        gzip.open(root / "little/tasks.csv.gz", "wt", newline="") as tasks,
+        gzip.open(root / "little/outcomes.csv.gz", "wt", newline="") as outcomes,
+    ):
+        asked, answered = csv.writer(tasks), csv.writer(outcomes)
+        asked.writerow(["task_id", "task_text", "category", "group_id"])
+        answered.writerow(["task_id", "action", "sample", "answer", "correct", "completion_tokens"])
+        for task in range(N_TASKS):
+            kind = ("sum", "proof")[task % 2]
+            asked.writerow(
+                [task, f"What is {task} + 3 ?" if kind == "sum" else f"Prove that graph {task} has a cycle.", kind, task // 2]
+            )
+            for action, right in (("direct", {"sum": 0.9, "proof": 0.1}), ("cot", {"sum": 0.95, "proof": 0.9})):
+                for sample in range(4):
+                    is_right = rng.random() < right[kind]
+                    n_tokens = rng.integers(8, 12) * (1 if action == "direct" else 10)
+                    answered.writerow([task, action, sample, "right" if is_right else f"wrong {sample}", int(is_right), n_tokens])
+    return root
+
+
+def rows(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *options: str) -> list[dict]:
+    monkeypatch.setattr(quality, "N_DRAWS", 40)
+    monkeypatch.setattr("sys.argv", ["quality", "--dataset", "little", "--train", str(root), "--json", *options])
+    quality.main()
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_learned_policy_and_every_rival_stand_in_one_table(root, capsys, monkeypatch):
+    found = rows(root, capsys, monkeypatch, "--budgets", "40")
+    by_policy = {row["policy"]: row for row in found}
+    assert by_policy.keys() == {"value", "imitator", "value_fixed", *ROUTERS}
+    for row in found:
+        assert row.keys() >= ISSUED
+        assert row["gain_low"] <= row["accuracy"] - row["mix_at_spend"] <= row["gain_high"]
+        assert row["spend_low"] <= row["spend"] <= row["spend_high"]
+    assert by_policy["value"]["gain_low"] > 0.1
+    assert by_policy["group_label"]["gain_low"] > 0.1
+    assert by_policy["static_mix"]["accuracy"] == pytest.approx(by_policy["static_mix"]["mix_full"], abs=0.02)
+
+
+def test_who_ignores_cost_spends_alike_at_every_budget_and_who_prices_follows_it(root, capsys, monkeypatch):
+    found = rows(root, capsys, monkeypatch, "--budgets", "30", "60", "--policies", "knn", "svm_priced")
+    knn, priced = ([row["spend"] for row in found if row["policy"] == name] for name in ("knn", "svm_priced"))
+    assert knn[0] == knn[1]
+    assert priced[0] < priced[1] - 10
+
+
+def test_one_strategy_tried_per_task_is_enough_for_the_learned_ones_alone(root, capsys, monkeypatch):
+    found = rows(
+        root,
+        capsys,
+        monkeypatch,
+        "--budgets",
+        "40",
+        "--feedback",
+        "partial",
+        "--seeds",
+        "1",
+        "--policies",
+        "value",
+        "knn",
+        "length_heuristic",
+    )
+    assert {row["policy"] for row in found} == {"value", "length_heuristic"}
+    assert {row["feedback"] for row in found} == {"partial"}
+
+
+def test_other_halves_are_tested_on_and_not_learned_from(root, capsys, monkeypatch, tmp_path):
+    options = ["--budgets", "40", "--policies", "value", "--test", str(root)]
+    assert rows(root, capsys, monkeypatch, *options)[0]["dataset"] == "little"
+    with pytest.raises(SystemExit, match="no recorded set 'little'"):
+        rows(tmp_path, capsys, monkeypatch, *options)
+
+
+def test_groups_are_never_torn_between_train_and_test(root):
+    recorded = load("little", root)
+    for outside, inside in quality.folds(recorded, seed=0):
+        assert not {recorded.groups[row] for row in outside} & {recorded.groups[row] for row in inside}
