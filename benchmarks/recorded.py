@@ -245,7 +245,7 @@ def _value(strategy: Strategy, samples: Mapping[str, Sequence[Sample]]) -> tuple
     """Accuracy and cost of a strategy on one task, by its samples of each prompt; a vote of more than were drawn takes all."""
     held = samples[_prompt(strategy)]
     one = float(np.mean([sample.cost for sample in held]))
-    answers, scores = _answers(held)
+    answers, scores = votes(held)
     if isinstance(strategy, Escalate):
         k = min(strategy.first.k, len(held))
         first = escalation_value(answers, scores, k, strategy.agreement)
@@ -258,7 +258,8 @@ def _value(strategy: Strategy, samples: Mapping[str, Sequence[Sample]]) -> tuple
     return _vote(held, k), k * one
 
 
-def _answers(samples: Sequence[Sample]) -> tuple[list[str | None], dict[str, float]]:
+def votes(samples: Sequence[Sample]) -> tuple[list[str | None], dict[str, float]]:
+    """Answer of each sample, `None` where it held none, and what each distinct answer scores."""
     scores = {sample.answer: sample.score for sample in samples if sample.answer is not None}
     return [sample.answer for sample in samples], scores
 
@@ -266,7 +267,7 @@ def _answers(samples: Sequence[Sample]) -> tuple[list[str | None], dict[str, flo
 def _vote(samples: Sequence[Sample], k: int) -> float:
     if k == 1:
         return float(np.mean([sample.score for sample in samples]))
-    return vote_accuracy(*_answers(samples), k)
+    return vote_accuracy(*votes(samples), k)
 
 
 def _error(score: float, n_votes: float) -> float:
