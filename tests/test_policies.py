@@ -32,9 +32,9 @@ from budget_router.errors import ArtifactError, NotEnoughEvidence
 from budget_router.features import structural_features
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies import ColdStart, Mixture, OracleImitator, Prediction, Uniform, ValuePolicy
+from budget_router.policies.accuracy_model import MIN_TASKS
 from budget_router.policies.artifact import MAX_BYTES, policy_from, record_of
 from budget_router.policies.cold_start import maximum_entropy
-from budget_router.policies.regression import MIN_TASKS
 from budget_router.records import PolicyRecord
 
 law = settings(derandomize=True, deadline=None, max_examples=80)

@@ -22,11 +22,12 @@ from budget_router.budget import Unit
 from budget_router.errors import ArtifactError
 from budget_router.features import STRUCTURE_NAMES, Featuriser
 from budget_router.menu import Menu
+from budget_router.policies.accuracy_model import AccuracyModel, Hyperparameters
+from budget_router.policies.cost_model import CostModel
 from budget_router.policies.forest import Forest
 from budget_router.policies.imitator import OracleImitator
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.policies.pricing import PriceCurve
-from budget_router.policies.regression import AccuracyModel, CostModel, Hyperparameters
 from budget_router.policies.value import ValuePolicy
 from budget_router.records import PolicyRecord
 from budget_router.task import Task

@@ -4,7 +4,8 @@ import numpy as np
 
 from budget_router.allocation import FloatArray
 from budget_router.outcomes import OutcomeTable
-from budget_router.policies.regression import AccuracyModel, CostModel
+from budget_router.policies.accuracy_model import AccuracyModel
+from budget_router.policies.cost_model import CostModel
 
 _LEAST_VARIANCE = 1e-3
 """Variance below which predictions are not trusted to be, however well they fit."""

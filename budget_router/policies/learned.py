@@ -12,9 +12,10 @@ from budget_router.errors import NotEnoughEvidence
 from budget_router.features import Featuriser
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
+from budget_router.policies.accuracy_model import MIN_TASKS, AccuracyModel
 from budget_router.policies.contract import Choice, Prediction
+from budget_router.policies.cost_model import CostModel
 from budget_router.policies.pricing import PriceCurve
-from budget_router.policies.regression import MIN_TASKS, AccuracyModel, CostModel
 from budget_router.task import Task
 
 N_FOLDS = 5

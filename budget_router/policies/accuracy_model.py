@@ -1,4 +1,4 @@
-"""The two regressions that learned policies rest on: accuracy and cost of every strategy."""
+"""What learned policies expect of every strategy: its accuracy on a task."""
 
 import math
 from typing import NamedTuple, Self
@@ -6,25 +6,18 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from budget_router.allocation import FloatArray, IntArray
-from budget_router.budget import Unit
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.forest import Forest
+from budget_router.policies.ridge import Penalties, ridge
 from budget_router.strategy import stages
-
-Penalties = tuple[float, ...]
-"""Of a model's ridge regressions, in the order they are fitted."""
 
 MIN_TASKS = 5
 """Graded tasks below which nothing is claimed of a strategy."""
 _MIN_STRATEGIES = 4
 """Strategies below which their means are not drawn to a common line."""
-_MIN_ROWS = 3
-"""Rows below which a line is left flat: leave-one-out needs something to leave in."""
-_PENALTIES = np.logspace(-2, 3, 11)
 _MODEL_VARIANCE = 0.05
 """Variance of true accuracies around the line: keeps well-measured tasks from drowning the others."""
-_N_FOLDS = 5
 _FOREST_TASKS = 60
 """Tasks below which no forest is grown."""
 MIN_LEAVES = (12, 5)
@@ -126,9 +119,7 @@ class _AccuracyLine:
                 known = weight[rows][:, columns]
                 shared = (known * rest[rows][:, columns]).sum(axis=1) / known.sum(axis=1)
                 certain = known.sum(axis=1) / (known > 0).sum(axis=1)
-                line, penalty = _ridge(
-                    features[rows] - centre, shared, certain, cluster[rows], next(given, None), intercept=False
-                )
+                line, penalty = ridge(features[rows] - centre, shared, certain, cluster[rows], next(given, None), intercept=False)
                 slopes[:, columns] += line[:-1, None]
                 found.append(penalty)
         lines = np.vstack([slopes, mean - centre @ slopes])
@@ -154,46 +145,6 @@ def _is_lower(error: FloatArray, than: FloatArray, cluster: IntArray) -> bool:
     return float(difference.sum()) < -math.sqrt(float((difference**2).sum()))
 
 
-class CostModel:
-    """Cost of each strategy: the cost of one sample is log-linear in the features, and strategies that draw alike share it.
-
-    Corrected by the smearing factor, so that predicted costs add up to what was billed (Duan 1983, JASA 78(383)).
-    """
-
-    def fit(self, features: FloatArray, table: OutcomeTable, *, penalties: Penalties | None = None) -> Self:
-        """Learn from the billed cells of a table with one row per task; with given penalties none are searched."""
-        given, cluster = iter(penalties or ()), table.cluster
-        scale, keys = _scales(table.menu, table.unit), [strategy.cost_key for strategy in table.menu]
-        weights, bounds, found = [], [], []
-        for key in keys:
-            columns = [column for column, other in enumerate(keys) if other == key]
-            billed = table.cost[:, columns] / scale[columns]
-            rows = np.flatnonzero(~np.isnan(billed).all(axis=1))
-            if not rows.size:  # never served: as dear as the dearest that was
-                is_adaptive = table.menu.root[columns[0]].is_adaptive  # its cost is that of the whole, not of a sample
-                billed, rows = table.cost / (1.0 if is_adaptive else scale), np.flatnonzero(~np.isnan(table.cost).all(axis=1))
-                billed = np.nanmax(billed, axis=1, keepdims=True, initial=0.0, where=~np.isnan(billed))
-            one = np.nanmean(billed[rows], axis=1)
-            least = one[one > 0].min() / 10 if (one > 0).any() else 1.0
-            target, weight = np.log(np.maximum(one, least)), np.ones(len(rows))
-            line, penalty = _ridge(features[rows], target, weight, cluster[rows], next(given, None))
-            expected = np.exp(features[rows] @ line[:-1] + line[-1])
-            line[-1] += np.log(max(one.sum(), least) / expected.sum())
-            weights.append(line)
-            found.append(penalty)
-            bounds.append((one.min(), one.max()))
-        self.weights_: FloatArray = np.array(weights).T
-        self.bounds_: FloatArray = np.array(bounds).T
-        self.scale_: FloatArray = scale
-        self.penalties_: Penalties = tuple(found)
-        return self
-
-    def predict(self, features: FloatArray) -> FloatArray:
-        """(n_tasks, n_strategies) in the budget's unit, within what was seen of each strategy."""
-        one = np.exp(features @ self.weights_[:-1] + self.weights_[-1])
-        return np.asarray(np.clip(one, *self.bounds_) * self.scale_)
-
-
 def _levels(menu: Menu) -> list[list[list[int]]]:
     """Groups of columns, wide to narrow: all, those that draw alike, each one; a level that splits nothing is left out."""
     alike: dict[str, list[int]] = {}
@@ -203,11 +154,6 @@ def _levels(menu: Menu) -> list[list[list[int]]]:
         )  # an escalation's doubtful answers are its last stage's
     levels = [[list(range(len(menu)))], list(alike.values()), [[column] for column in range(len(menu))]]
     return [level for narrower, level in zip([*levels[1:], None], levels, strict=True) if level != narrower]
-
-
-def _scales(menu: Menu, unit: Unit) -> FloatArray:
-    """Samples that a strategy bills; in seconds one, as samples run side by side."""
-    return np.array([1.0 if unit == "seconds" else strategy.cost_scale for strategy in menu])
 
 
 def _means(table: OutcomeTable, weight: FloatArray) -> FloatArray:
@@ -247,30 +193,3 @@ def _fitted(design: FloatArray, target: FloatArray, weight: FloatArray) -> tuple
     solution, *_ = np.linalg.lstsq(design * root[:, None], target * root, rcond=None)
     line = design @ solution
     return line, target - line
-
-
-def _ridge(
-    features: FloatArray,
-    target: FloatArray,
-    weight: FloatArray,
-    cluster: IntArray,
-    penalty: float | None,
-    *,
-    intercept: bool = True,
-) -> tuple[FloatArray, float]:
-    """Slope and offset in one array, and the penalty: the given one, or the best on clusters left out."""
-    n_clusters = len(np.unique(cluster))
-    if min(len(target), n_clusters) < _MIN_ROWS:
-        level = float(np.average(target, weights=weight)) if len(target) and intercept else 0.0
-        return np.append(np.zeros(features.shape[1]), level), float(_PENALTIES[-1])
-    from sklearn.linear_model import Ridge, RidgeCV
-    from sklearn.model_selection import GroupKFold
-
-    folds = None  # each row left out alone, which takes one fit
-    if penalty is None and n_clusters < len(target):
-        folds = list(GroupKFold(min(_N_FOLDS, n_clusters)).split(features, groups=cluster))
-    scoring = None if folds is None else "neg_mean_squared_error"  # by default R², which a fold of one row does not have
-    searched = RidgeCV(alphas=_PENALTIES, fit_intercept=intercept, cv=folds, scoring=scoring)
-    model = searched if penalty is None else Ridge(alpha=penalty, fit_intercept=intercept)
-    model.fit(features, target, sample_weight=weight / weight.mean())
-    return np.append(model.coef_, model.intercept_), float(model.alpha_ if penalty is None else penalty)
