@@ -1,6 +1,6 @@
 """What learned policies expect of every strategy: its cost on a task."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -10,17 +10,21 @@ from budget_router.budget import Unit
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.ridge import Penalties, ridge
-from budget_router.strategy import stages
+from budget_router.strategy import Escalate, stages
 
-_PRIOR_TASKS = 5
-"""Tasks that the mean share of all adaptive strategies counts as, beside a strategy's own."""
+_Part = tuple[int, int, int]
+"""Column that draws like a stage, samples of it drawn in any case, samples at most."""
+
+_LEAST_SHARE = 0.02
+_PRIOR_TASKS = 20
+"""Tasks that what an adaptive strategy's stages bill counts as, beside its own bills."""
 
 
 class CostModel:
     """Cost of each strategy: the cost of one sample is log-linear in the features, and strategies that draw alike share it.
 
-    An adaptive strategy costs a share of what its stages would if all their samples were drawn. The log of that share is a line
-    of its own, so few bills suffice: how dear a task is, is learned from all strategies that draw alike. Where a stage was never
+    An adaptive strategy costs what it draws in any case, and a share of all that it might draw beyond: the share is linear in the
+    features, and strategies that stop or escalate on the same doubt share it. So few bills suffice. Where a stage was never
     served alone, and in seconds, where samples run side by side, the whole is a line instead. Lines are corrected by the
     smearing factor, so that predicted costs add up to what was billed (Duan 1983, JASA 78(383)).
     """
@@ -49,20 +53,8 @@ class CostModel:
             expected = np.exp(features[rows] @ line[:-1] + line[-1])
             line[-1] += np.log((one.sum() or 1.0) / expected.sum())
             self.weights_[:, columns], self.bounds_[:, columns] = line[:, None], np.array([[one.min()], [one.max()]])
-        whole = {column: self._whole(features, of) for column, of in parts.items()}
-        pooled = _share([(table.cost[:, column], most) for column, most in whole.items()])
-        for column, most in whole.items():
-            rows = np.flatnonzero(~np.isnan(table.cost[:, column]))
-            billed = table.cost[rows, column]
-            line, found[column] = _log_line(features[rows], billed / most[rows], table.cluster[rows], given[column])
-            line += _offset(features, most)
-            prior = _PRIOR_TASKS * float(most.mean())
-            share = (float(billed.sum()) + prior * pooled) / (float(most[rows].sum()) + prior)
-            of = rows if rows.size else np.arange(len(features))
-            line[-1] += np.log(share * most[of].sum() / np.exp(features[of] @ line[:-1] + line[-1]).sum())
-            self.weights_[:, column] = line
-            least = table.menu.root[column].n_guaranteed * self.bounds_[0, parts[column][0][0]]
-            self.bounds_[:, column] = least, sum(n_samples * self.bounds_[1, part] for part, n_samples in parts[column])
+        for columns in _doubting_alike(table.menu, list(parts)):
+            found[columns] = self._fit_adaptive(features, table, {column: parts[column] for column in columns}, given[columns[0]])
         self.penalties_: Penalties = tuple(found.tolist())
         return self
 
@@ -71,18 +63,41 @@ class CostModel:
         one = np.exp(features @ self.weights_[:-1] + self.weights_[-1])
         return np.asarray(np.clip(one, *self.bounds_) * self.scale_)
 
-    def _whole(self, features: FloatArray, parts: Sequence[tuple[int, int]]) -> FloatArray:
-        """What each task would cost if all samples of these parts were drawn; > 0."""
+    def _fit_adaptive(
+        self, features: FloatArray, table: OutcomeTable, parts: Mapping[int, Sequence[_Part]], given: float | None
+    ) -> float:
+        """Fit strategies that stop on the same doubt, by the lines of those that draw like their stages; the penalty."""
+        columns = list(parts)
+        both = [self._stages(features, part) for part in parts.values()]
+        least, rest = np.column_stack([one for one, _ in both]), np.column_stack([one for _, one in both])
+        billed = table.cost[:, columns]
+        known = ~np.isnan(billed)
+        rows = np.flatnonzero(known.any(axis=1))
+        beyond, most = (np.where(known, cells, 0.0)[rows].sum(axis=1) for cells in (np.nan_to_num(billed) - least, rest))
+        line, penalty = ridge(features[rows], np.clip(beyond / most, 0.0, 1.0), np.ones(len(rows)), table.cluster[rows], given)
+        share = features @ line[:-1] + line[-1] if rows.size else np.ones(len(features))
+        expected = least + np.clip(share, _LEAST_SHARE, 1.0)[:, None] * rest
+        for place, (column, part) in enumerate(parts.items()):
+            cost, own, bill = expected[:, place], known[:, place], billed[:, place]
+            prior = _PRIOR_TASKS * float(cost.mean())
+            ratio = (float(bill[own].sum()) + prior) / (float(cost[own].sum()) + prior)
+            line = _nearest_line(features, cost)
+            line[-1] += np.log(ratio * cost.sum() / np.exp(features @ line[:-1] + line[-1]).sum())
+            self.weights_[:, column] = line
+            low, high = self.bounds_[:, [alone for alone, _, _ in part]]
+            self.bounds_[:, column] = part[0][1] * low[0], high @ [n_samples for _, _, n_samples in part]
+        return penalty
+
+    def _stages(self, features: FloatArray, parts: Sequence[_Part]) -> tuple[FloatArray, FloatArray]:
+        """What each task costs by the samples that are drawn whatever they say, and by all the others; > 0."""
         one = np.clip(np.exp(features @ self.weights_[:-1] + self.weights_[-1]), *self.bounds_)
-        total: FloatArray = sum((n_samples * one[:, column] for column, n_samples in parts), np.zeros(len(features)))
-        return np.maximum(total, 1e-12 * (total.max() or 1.0))
+        least, most = (sum((part[n] * one[:, part[0]] for part in parts), np.zeros(len(features))) for n in (1, 2))
+        tiny = 1e-12 * (most.max() or 1.0)
+        return np.maximum(least, tiny), np.maximum(most - least, tiny)
 
 
-def _parts(table: OutcomeTable) -> dict[int, list[tuple[int, int]]]:
-    """By column of an adaptive strategy: its stages, each as a column that draws like it, and its samples at most.
-
-    An adaptive strategy is left out where a stage was never served alone.
-    """
+def _parts(table: OutcomeTable) -> dict[int, list[_Part]]:
+    """By column of an adaptive strategy: its stages. It is left out where a stage was never served alone."""
     n_served = (~np.isnan(table.cost)).sum(axis=0)
     alone = {
         strategy.sampling.key: column
@@ -90,10 +105,24 @@ def _parts(table: OutcomeTable) -> dict[int, list[tuple[int, int]]]:
         if not strategy.is_adaptive and n_served[column]
     }
     return {
-        column: [(alone[stage.sampling.key], stage.n_samples) for stage in stages(strategy)]
+        column: [
+            (alone[stage.sampling.key], 0 if place else strategy.n_guaranteed, stage.n_samples)
+            for place, stage in enumerate(stages(strategy))
+        ]
         for column, strategy in enumerate(table.menu)
         if strategy.is_adaptive and all(stage.sampling.key in alone for stage in stages(strategy))
     }
+
+
+def _doubting_alike(menu: Menu, columns: Sequence[int]) -> list[list[int]]:
+    """Columns of adaptive strategies that stop, or escalate, on the same doubt: it is drawn out of one pool of bills."""
+    alike: dict[object, list[int]] = {}
+    for column in columns:
+        strategy = menu.root[column]
+        first = strategy.first if isinstance(strategy, Escalate) else strategy
+        doubt = strategy.agreement if isinstance(strategy, Escalate) else None
+        alike.setdefault((first.settings_key, doubt), []).append(column)
+    return list(alike.values())
 
 
 def _log_line(features: FloatArray, cost: FloatArray, cluster: IntArray, penalty: float | None) -> tuple[FloatArray, float]:
@@ -102,18 +131,11 @@ def _log_line(features: FloatArray, cost: FloatArray, cluster: IntArray, penalty
     return ridge(features, np.log(np.maximum(cost, least)), np.ones(len(cost)), cluster, penalty)
 
 
-def _offset(features: FloatArray, cost: FloatArray) -> FloatArray:
-    """The line nearest to the log of a cost: exact for one stage, and near for two, as a sum of like lines is like them."""
+def _nearest_line(features: FloatArray, cost: FloatArray) -> FloatArray:
+    """The line nearest to the log of a cost, slope and offset in one array."""
     design = np.column_stack([features, np.ones(len(features))])
     line, *_ = np.linalg.lstsq(design, np.log(cost), rcond=None)
     return np.asarray(line)
-
-
-def _share(bills: Sequence[tuple[FloatArray, FloatArray]]) -> float:
-    """What adaptive strategies bill of the most that they could: a ratio of sums (Cochran 1977, Sampling Techniques, 6)."""
-    billed = sum(float(np.nansum(bill)) for bill, _ in bills)
-    whole = sum(float(most[~np.isnan(bill)].sum()) for bill, most in bills)
-    return max(billed / whole, 1e-9) if whole else 1.0
 
 
 def _alike(menu: Menu) -> list[list[int]]:
