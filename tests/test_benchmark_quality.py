@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import quality
+from benchmarks import parts, quality
 from benchmarks.recorded import load
 from benchmarks.rivals import ROUTERS
 
@@ -101,3 +101,18 @@ def test_groups_are_never_torn_between_train_and_test(root):
     recorded = load("little", root)
     for outside, inside in quality.folds(recorded, seed=0):
         assert not {recorded.groups[row] for row in outside} & {recorded.groups[row] for row in inside}
+
+
+def test_the_whole_menu_is_held_against_each_of_its_parts(root, capsys, monkeypatch):
+    monkeypatch.setattr(quality, "N_DRAWS", 40)
+    with pytest.raises(SystemExit, match="prices no early stopping and escalation"):
+        parts.run(load("little", root, is_adaptive=False), seed=0)
+    monkeypatch.setattr("benchmarks.recorded.ESCALATIONS", (("direct x3", "cot"),))
+    monkeypatch.setattr("benchmarks.recorded.CAPS", (4,))
+    monkeypatch.setattr("sys.argv", ["parts", "--dataset", "little", "--train", str(root), "--json"])
+    parts.main()
+    found = {row["part"].partition(" alone")[0]: row for row in json.loads(capsys.readouterr().out)}
+    assert found.keys() == {"early stopping", "escalation", "learned choice of fixed votes"}
+    for row in found.values():
+        assert row["low"] <= row["value"] <= row["high"]
+    assert found["early stopping"]["low"] > 0
