@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Self
 
 from pydantic import ConfigDict, RootModel, ValidationError, model_validator
@@ -94,6 +95,27 @@ class Menu(RootModel[tuple[Strategy, ...]]):
             raise InvalidInput(f"no strategy {name!r} on the menu: it has {', '.join(self.names)}")
         return self.names.index(name)
 
+    def refined(self, n_between: int = 1) -> Self:
+        """Put settings between each two neighbouring ones of a numeric knob, `k` or `max_thinking_tokens`, evenly on a log scale.
+
+        A learned policy tells what they are worth by the settings that were tried: no log has to hold them. So a budget between
+        two settings is met by one between them, not by a lottery over both.
+
+        Args:
+            n_between: settings between two neighbours; fewer where whole numbers leave no room.
+
+        >>> Menu([SelfConsistency(k=2), SelfConsistency(k=8)]).refined().names
+        ('self_consistency_2', 'self_consistency_4', 'self_consistency_8')
+        """
+        rungs = sorted((knob.of, knob.setting, one) for one, strategy in enumerate(self.root) if (knob := strategy.knob))
+        added: dict[int, list[Strategy]] = {}
+        names = set(self.names)
+        for (of, low, _), (above, high, column) in pairwise(rungs):
+            share = [(place + 1) / (n_between + 1) for place in range(n_between)]
+            settings = sorted({round(low ** (1 - one) * high**one) for one in share} - {low, high}) if of == above else []
+            added[column] = [_reset(self.root[column], setting, names) for setting in settings]
+        return type(self)(one for column, strategy in enumerate(self.root) for one in (*added.get(column, ()), strategy))
+
     def priced_by(self, executed: Strategy) -> Sequence[int]:
         """Columns whose accuracy a graded bundle of `executed` reveals.
 
@@ -110,3 +132,14 @@ class Menu(RootModel[tuple[Strategy, ...]]):
                 and strategy.n_samples <= executed.n_guaranteed
             )
         ]
+
+
+def _reset(strategy: Strategy, setting: int, names: set[str]) -> Strategy:
+    """The strategy with its knob at another setting, under a name of its own, which is noted."""
+    knob = "k" if isinstance(strategy, SelfConsistency) else "max_thinking_tokens"
+    fields = {name: getattr(strategy, name) for name in strategy.model_fields_set - {"name"}} | {knob: setting}
+    found = type(strategy)(**fields)
+    if found.name in names:
+        found = type(strategy)(**fields, name=f"{strategy.name} at {setting}"[-MAX_NAME_CHARACTERS:])
+    names.add(found.name)
+    return found

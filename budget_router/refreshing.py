@@ -80,7 +80,7 @@ def refresh(
     policy = LEARNERS[learner](budget=budget.per_task).fit(table, rng=np.random.default_rng(seed))
     by_task = policy.table_
     features = policy.featuriser_.transform_known(by_task.structure, by_task.texts)
-    accuracy, cost = completed(features, by_task, policy.accuracy_, policy.cost_)
+    accuracy, cost = completed(by_task, *policy.expected(features))
     allocation = solve(accuracy, cost, max(budget.per_task, float(cost.min(axis=1).mean())))
     held_out, gain, spend = _judge(policy, table, budget.per_task)
     graded = by_task.is_observed.sum(axis=0)

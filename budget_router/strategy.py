@@ -3,7 +3,7 @@
 import hashlib
 import re
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -45,6 +45,14 @@ class EarlyStop(Word):
     """Posterior probability that the leader is the true majority; at 1 only a vote that cannot change any more stops."""
     window: PositiveInt = 1
     """Samples drawn side by side before the next look; the last round may be smaller."""
+
+
+class Knob(NamedTuple):
+    """A numeric setting that trades cost for accuracy smoothly."""
+
+    of: str
+    """Content hash of all else that bears on the answers: strategies that share it differ in the setting alone."""
+    setting: int
 
 
 class _Named(Word):
@@ -92,6 +100,11 @@ class _Named(Word):
         return digest(self.model_dump_json(exclude_none=True, exclude=excluded))
 
     @property
+    def knob(self) -> Knob | None:
+        """The numeric setting that tells it from its neighbours; `None` when it has none."""
+        return None
+
+    @property
     def cost_key(self) -> str:
         """Strategies of one key cost the same per sample billed; an adaptive one has a cost of its own."""
         return self.settings_key if self.is_adaptive else self.sampling.key
@@ -132,6 +145,11 @@ class SingleShot(_Strategy):
 
     kind: Literal["single_shot"] = "single_shot"
 
+    @property
+    def knob(self) -> Knob:
+        """A vote of one."""
+        return Knob(self.sampling.key, 1)
+
 
 class SelfConsistency(_Strategy):
     """Draw `k` answers, or fewer where they agree early, and take the majority (Wang et al. 2023, arXiv 2203.11171).
@@ -160,6 +178,12 @@ class SelfConsistency(_Strategy):
         return self.k
 
     @property
+    def knob(self) -> Knob:
+        """`k`, among votes that stop alike."""
+        stop = self.early_stop
+        return Knob(self.sampling.key if stop is None else digest(self.sampling.key + stop.model_dump_json()), self.k)
+
+    @property
     def n_guaranteed(self) -> int:
         """All of `k`, or the first window where the vote may stop after it."""
         return self.k if self.early_stop is None else min(self.early_stop.window, self.k)
@@ -182,6 +206,14 @@ class ExtendedCoT(_Strategy):
         if self.effort is None and self.max_thinking_tokens is None and self.instruction is None:
             raise ValueError("set effort, max_thinking_tokens or instruction: without one it is a SingleShot")
         return self
+
+    @property
+    def knob(self) -> Knob | None:
+        """`max_thinking_tokens`, where it is set."""
+        if self.max_thinking_tokens is None:
+            return None
+        rest = self.sampling.model_copy(update={"max_thinking_tokens": None})
+        return Knob(digest(f"thinking {rest.key}"), self.max_thinking_tokens)
 
 
 Stage = Annotated[SingleShot | SelfConsistency | ExtendedCoT, Field(discriminator="kind")]

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.menu import Menu
@@ -22,6 +23,8 @@ _FOREST_TASKS = 60
 """Tasks below which no forest is grown."""
 MIN_LEAVES = (12, 5)
 """Tasks in a leaf, smooth to fine: the finer forest is taken where it is surely the better one."""
+_NEVER_RIGHT = 1e-12
+"""Offset of a strategy that never was: 0 stands for one of which too little is known."""
 _LEAST_SHARE = 0.05
 """A forest that is believed less is not worth its walk."""
 
@@ -72,6 +75,11 @@ class AccuracyModel:
             self.hyperparameters_, self.forest_ = Hyperparameters(line.penalties_), None
         return self
 
+    @property
+    def is_known(self) -> NDArray[np.bool_]:
+        """(n_strategies,) of which strategies enough was graded."""
+        return np.asarray(self.weights_[-1] != 0)
+
     def predict(self, features: FloatArray) -> FloatArray:
         """(n_tasks, n_strategies); on tasks far from those learned from, a line may leave [0, 1].
 
@@ -87,13 +95,12 @@ class AccuracyModel:
 
     def _believed(self, by_forest: FloatArray) -> FloatArray:
         alike = self._alike(by_forest)
-        return np.where(self.weights_[-1] == 0, 0.0, alike + self.hyperparameters_.share * (by_forest - alike))
+        return np.where(self.is_known, alike + self.hyperparameters_.share * (by_forest - alike), 0.0)
 
     def _alike(self, by_forest: FloatArray) -> FloatArray:
         """As hard as the forest finds each task, with the strategies as far apart as their means are."""
         means = self.weights_[-1]
-        is_known = means != 0
-        return np.asarray(means + (by_forest - means).mean(axis=1, keepdims=True, where=is_known))
+        return np.asarray(means + (by_forest - means).mean(axis=1, keepdims=True, where=self.is_known))
 
 
 class _AccuracyLine:
@@ -123,6 +130,7 @@ class _AccuracyLine:
                 slopes[:, columns] += line[:-1, None]
                 found.append(penalty)
         lines = np.vstack([slopes, mean - centre @ slopes])
+        lines[-1, lines[-1] == 0] = _NEVER_RIGHT
         lines[:, seen.sum(axis=0) < MIN_TASKS] = 0.0
         self.weights_: FloatArray = lines
         self.penalties_: Penalties = tuple(found)

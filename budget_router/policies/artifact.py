@@ -26,6 +26,7 @@ from budget_router.policies.accuracy_model import AccuracyModel, Hyperparameters
 from budget_router.policies.cost_model import CostModel
 from budget_router.policies.forest import Forest
 from budget_router.policies.imitator import OracleImitator
+from budget_router.policies.knobs import untried
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.policies.pricing import PriceCurve
 from budget_router.policies.value import ValuePolicy
@@ -90,6 +91,7 @@ def policy_from(record: PolicyRecord, menu: Menu, *, unit: Unit) -> LearnedPolic
             f"policy {record.version!r} reads features {manifest.features_version}: train it again with this version"
         )
     policy.menu, policy.unit, policy.version = menu, unit, record.version
+    policy.between_ = untried(menu, policy.accuracy_.is_known)
     _try_out(policy)
     return policy
 

@@ -4,22 +4,22 @@ import numpy as np
 
 from budget_router.allocation import FloatArray
 from budget_router.outcomes import OutcomeTable
-from budget_router.policies.accuracy_model import AccuracyModel
-from budget_router.policies.cost_model import CostModel
 
 _LEAST_VARIANCE = 1e-3
 """Variance below which predictions are not trusted to be, however well they fit."""
 
 
-def completed(
-    features: FloatArray, table: OutcomeTable, accuracy_model: AccuracyModel, cost_model: CostModel
-) -> tuple[FloatArray, FloatArray]:
-    """Fill a table's unobserved cells with predictions, and shrink the observed ones to them by their precision.
+def completed(table: OutcomeTable, predicted: FloatArray, cost: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Fill a table's unobserved cells with predicted accuracy and cost, and shrink the observed ones to them by their precision.
 
     The posterior mean of a normal prior around the prediction, whose variance per strategy is what the observed cells scatter
     beyond their own errors (Morris 1983, Parametric Empirical Bayes Inference, JASA 78(381)).
+
+    Args:
+        table: one row per task.
+        predicted: (n_tasks, n_strategies) accuracy.
+        cost: (n_tasks, n_strategies), in the budget's unit.
     """
-    predicted, cost = accuracy_model.predict(features), cost_model.predict(features)
     error2 = np.nan_to_num(table.standard_error) ** 2
     scatter = np.where(table.is_observed, (np.nan_to_num(table.accuracy) - predicted) ** 2 - error2, 0.0)
     prior = np.maximum(scatter.sum(axis=0) / np.maximum(table.is_observed.sum(axis=0), 1), _LEAST_VARIANCE)

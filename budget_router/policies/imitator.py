@@ -27,7 +27,7 @@ class OracleImitator(LearnedPolicy):
     def _fit_score(self, features: FloatArray, table: OutcomeTable) -> None:
         from sklearn.linear_model import LogisticRegression
 
-        accuracy, cost = completed(features, table, self.accuracy_, self.cost_)
+        accuracy, cost = completed(table, *self.expected(features))
         budget = self.budget if self.budget is not None else float(cost.mean(axis=1).mean())
         self.lam_ = solve(accuracy, cost, max(budget, float(cost.min(axis=1).mean()))).lam
         value = accuracy - self.lam_ * cost

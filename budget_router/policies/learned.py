@@ -15,6 +15,7 @@ from budget_router.outcomes import OutcomeTable
 from budget_router.policies.accuracy_model import MIN_TASKS, AccuracyModel
 from budget_router.policies.contract import Choice, Prediction
 from budget_router.policies.cost_model import CostModel
+from budget_router.policies.knobs import Between, interpolated, untried
 from budget_router.policies.pricing import PriceCurve
 from budget_router.task import Task
 
@@ -40,6 +41,7 @@ class LearnedPolicy(ABC):
     unit: Unit
     accuracy_: AccuracyModel
     cost_: CostModel
+    between_: list[Between]
 
     @abstractmethod
     def _fit_score(self, features: FloatArray, table: OutcomeTable) -> None:
@@ -54,8 +56,9 @@ class LearnedPolicy(ABC):
 
         The price curve tells what is billed at a price: what would be chosen on those predictions, and what it billed.
 
-        A strategy that was graded on fewer than `MIN_TASKS` tasks is predicted to be worth nothing: it is not chosen until
-        exploration has tried it more often. Raises NotEnoughEvidence when that is true of all of them.
+        A strategy that was graded on fewer than `MIN_TASKS` tasks is told by its neighbours where it is a setting between tried
+        ones of the same knob; else it is predicted to be worth nothing, and not chosen until exploration has tried it more often.
+        Raises NotEnoughEvidence when no strategy was graded that often.
         """
         table = table.by_task()
         check_evidence(table)
@@ -84,11 +87,16 @@ class LearnedPolicy(ABC):
         """Fit the models; a served policy's `like` shares its hyperparameters, so that both bend equally."""
         self.accuracy_ = AccuracyModel().fit(features, table, like=like.accuracy_.hyperparameters_ if like else None)
         self.cost_ = CostModel().fit(features, table, penalties=like.cost_.penalties_ if like else None)
+        self.between_ = untried(table.menu, self.accuracy_.is_known)
         self._fit_score(features, table)
         return self
 
+    def expected(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Accuracy, which a line may lead out of [0, 1], and cost of every strategy; (n_tasks, n_strategies) each."""
+        return interpolated(self.accuracy_.predict(features), self.cost_.predict(features), self.between_)
+
     def _predict(self, features: FloatArray) -> Prediction:
-        accuracy, cost = self.accuracy_.predict(features), self.cost_.predict(features)
+        accuracy, cost = self.expected(features)
         return Prediction(cost, self._score(features, cost, accuracy), np.clip(accuracy, 0.0, 1.0))
 
     def _held_out(self, features: FloatArray, table: OutcomeTable, rng: np.random.Generator) -> Prediction:
