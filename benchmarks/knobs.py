@@ -76,11 +76,11 @@ def _told(recorded: Recorded, train: IntArray, test: IntArray, column: int) -> l
     prediction = told.predict(tasks)
     narrow = ValuePolicy().fit(recorded.only(others).rows(train).full(), rng=np.random.default_rng(0))
     bought = []
-    for outcomes, probabilities in (
+    for tested, probabilities in (
         (seen, told.choose(prediction, budget).probabilities),
         (seen.only(others), narrow.choose(narrow.predict(tasks), budget).probabilities),
     ):
-        bought += [float((probabilities * cells).sum(axis=1).mean()) for cells in (outcomes.accuracy, outcomes.cost)]
+        bought += [float((probabilities * cells).sum(axis=1).mean()) for cells in (tested.accuracy, tested.cost)]
     expected = prediction.accuracy if prediction.accuracy is not None else prediction.score
     return [float(prediction.cost[:, column].mean()), float(expected[:, column].mean()), *bought]
 

@@ -34,10 +34,10 @@ class Pacer:
             target = (allowed - self._spent) / self.horizon
         return min(max(target, 0.0), MAX_CATCH_UP * self.budget.per_task)
 
-    def decided(self, decision_id: str, expected_cost: float) -> None:
-        """Count a decision at its expected cost until it settles."""
+    def decided(self, decision_id: str, expected_cost: float, *, is_new_task: bool = True) -> None:
+        """Count a decision at its expected cost until it settles; a second one on a task earns it no second budget."""
         with self._lock:
-            if decision_id not in self._pending:
+            if is_new_task and decision_id not in self._pending:
                 self._n_decided += 1
             self._spent += expected_cost - self._pending.get(decision_id, 0.0)
             self._pending[decision_id] = expected_cost

@@ -17,7 +17,7 @@ from budget_router.menu import Menu, Strategy
 from budget_router.task import MetadataValue
 from budget_router.words import Name, NonNegative, Probability, Score, Time, Word
 
-Reason = Literal["policy", "forced"]
+Reason = Literal["policy", "forced", "reconsidered"]
 CallStatus = Literal["open", "ok", "error"]
 SpendSource = Literal["reported", "counted", "estimated", "cache"]
 """Who says how many tokens: the provider, a tokenizer, a rule of thumb; `cache` was not billed at all."""
@@ -57,7 +57,8 @@ class Decision(Word):
     thread_id: Name | None = None
     decided_at: Time = Field(default_factory=now)
     reason: Reason = "policy"
-    """`forced`: the caller chose; the propensity is one, and off-policy estimates leave it out."""
+    """`forced`: the caller chose; the propensity is one, and off-policy estimates leave it out. `reconsidered`: the first answers
+    to the task asked for it, so what comes of it tells nothing of tasks at large, and nothing is learned from it."""
 
     @model_validator(mode="after")
     def _is_distribution(self) -> Self:

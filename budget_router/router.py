@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,12 +18,13 @@ from budget_router.errors import ArtifactError, InfeasibleBudget, InvalidInput, 
 from budget_router.features.structure import STRUCTURE_VERSION, structural_features
 from budget_router.ledger import Ledger
 from budget_router.memory import MemoryLedger
-from budget_router.menu import Menu
+from budget_router.menu import Menu, Strategy
 from budget_router.pacing import DEFAULT_HORIZON, Pacer
 from budget_router.policies.artifact import policy_from
 from budget_router.policies.cold_start import ColdStart
-from budget_router.policies.contract import Policy
+from budget_router.policies.contract import Policy, Prediction
 from budget_router.policies.learned import LearnedPolicy
+from budget_router.policies.second_look import second_look
 from budget_router.records import Call, Decision, Outcome, Sample, Settlement, Spend, hash_text, new_id
 from budget_router.strategies import Result
 from budget_router.tariffs import Tariffs
@@ -144,12 +145,73 @@ class BudgetRouter:
                 draw = self._rng.random()
             cumulative = np.cumsum(probabilities)
             action = int(np.searchsorted(cumulative / cumulative[-1], draw, side="right"))
-        decision = Decision(
+        decision = self._decision(
+            task,
+            prediction,
+            action,
+            policy=policy,
+            pacer=pacer,
+            lam=lam,
             id=decision_id or new_id(),
+            propensities=dict(zip(self.menu.names, probabilities.tolist(), strict=True)),
+            run_id=run_id,
+            thread_id=thread_id,
+            reason="policy" if strategy is None else "forced",
+        )
+        return self._recorded(decision, task, pacer)
+
+    def reconsider(self, decision: Decision, task: Task, result: Result | None) -> Decision | None:
+        """Decide again, now that a vote's answers are in: `None` to accept it, else a decision to run a dearer strategy.
+
+        The price is the same, and what was asked stays spent: the second decision is charged to the task's budget beside the
+        first. A policy that was learned weighs the menu's escalations that begin with the drawn vote, and have their second stage
+        on the menu too (`Escalate.at_every_agreement`); without one, every vote is accepted. A retry finds the decision that
+        stands.
+
+        Args:
+            decision: to draw the vote.
+            task: that it was made for.
+            result: what the vote gave; `None` where every sample failed.
+        """
+        policy, pacer = self._policy, self._pacer(task.group)
+        prediction = policy.predict([task])
+        if prediction.accuracy is None or decision.strategy.settings_key not in {one.settings_key for one in self.menu}:
+            return None
+        lam = policy.choose(prediction, pacer.target(), floor=self.exploration).lam
+        look = second_look(
+            self.menu,
+            decision.strategy,
+            0.0 if result is None or result.answer is None else _agreement(decision.strategy, result),
+            accuracy=prediction.accuracy[0],
+            cost=prediction.cost[0],
+            lam=lam,
+        )
+        if look is None:
+            return None
+        action = self.menu.action(look.then.name)
+        again = self._decision(
+            task,
+            prediction,
+            action,
+            policy=policy,
+            pacer=pacer,
+            lam=lam,
+            id=f"{decision.id}.again",
+            propensities={name: float(name == look.then.name) for name in self.menu.names},
+            run_id=decision.run_id,
+            thread_id=decision.thread_id,
+            reason="reconsidered",
+        )
+        return self._recorded(again, task, pacer)
+
+    def _decision(
+        self, task: Task, prediction: Prediction, action: int, *, policy: Policy, pacer: Pacer, lam: float, **known: Any
+    ) -> Decision:  # Any: the decision checks what it is given
+        """All that is to be remembered of a choice."""
+        return Decision(
             task_id=task.id or hash_text(task.text, salt=self.ledger.salt),
             group=task.group,
             strategy=self.menu.root[action],
-            propensities=dict(zip(self.menu.names, probabilities.tolist(), strict=True)),
             shadow_price=lam,
             expected_cost=float(prediction.cost[0, action]),
             expected_accuracy=None if prediction.accuracy is None else float(prediction.accuracy[0, action]),
@@ -158,13 +220,14 @@ class BudgetRouter:
             menu_hash=self.menu.hash,
             features=structural_features(task.text),
             features_version=STRUCTURE_VERSION,
-            run_id=run_id,
-            thread_id=thread_id,
-            reason="policy" if strategy is None else "forced",
+            **known,
         )
+
+    def _recorded(self, decision: Decision, task: Task, pacer: Pacer) -> Decision:
+        """Write a decision down, or find the one that stands under its id, and pace it."""
         standing = self.ledger.record_decision(decision, task, self.menu)
         if standing == decision or self.ledger.decision(standing.id).settlement is None:
-            pacer.decided(standing.id, standing.expected_cost)
+            pacer.decided(standing.id, standing.expected_cost, is_new_task=decision.reason != "reconsidered")
         return standing
 
     def open_call(self, call: Call) -> None:
@@ -326,6 +389,11 @@ class BudgetRouter:
                     f"{cheapest:g} {budget.unit}: raise the budget, add a cheaper strategy, or tell its true length by "
                     "typical_completion_tokens"
                 )
+
+
+def _agreement(strategy: Strategy, result: Result) -> float:
+    """Share of all of a strategy's samples, those that failed among them, that gave the winning answer."""
+    return sum(draw.answer == result.answer for draw in result.draws) / strategy.n_samples
 
 
 def _by_group(budgets: Sequence[Budget]) -> dict[str | None, Budget]:

@@ -244,6 +244,15 @@ class Escalate(_Named):
             raise ValueError("first takes a SelfConsistency of at least two samples and no early_stop: its agreement is counted")
         return self
 
+    @classmethod
+    def at_every_agreement(cls, first: SelfConsistency, then: Stage) -> tuple[Self, ...]:
+        """One escalation for each number of votes that may be asked of the winner: a learned policy picks the one for the task.
+
+        >>> [one.agreement for one in Escalate.at_every_agreement(SelfConsistency(k=4), ExtendedCoT(effort="high"))]
+        [0.5, 0.75, 1.0]
+        """
+        return tuple(cls(first=first, then=then, agreement=votes / first.k) for votes in range(2, first.k + 1))
+
     def _name_parts(self) -> list[object]:
         return [self.kind, self.first.name, self.then.name, _percent(self.agreement)]
 

@@ -68,8 +68,8 @@ class OutcomeTable:
     def from_log(cls, logged: Iterable[LoggedDecision], menu: Menu, *, unit: Unit) -> Self:
         """Build the table from settled decisions, forced ones too.
 
-        A decision under an older menu contributes where its strategy still draws like one of today's. Raises NotEnoughEvidence
-        when no decision is left.
+        A decision under an older menu contributes where its strategy still draws like one of today's; a reconsidered one, made
+        because of a task's first answers, does not. Raises NotEnoughEvidence when no decision is left.
         """
         rows = [row for entry in logged if (row := _row(entry, menu, unit)) is not None]
         if not rows:
@@ -132,7 +132,7 @@ def _row(entry: LoggedDecision, menu: Menu, unit: Unit) -> _Row | None:
     decision, settlement = entry.decision, entry.settlement
     revealed = menu.priced_by(decision.strategy)
     structure = _structure(entry)
-    if settlement is None or structure is None:
+    if settlement is None or structure is None or decision.reason == "reconsidered":
         return None
     bundle = Bundle.of(entry, settlement, unit)
     stages = stages_row(entry, menu, bundle)
