@@ -7,6 +7,7 @@
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from budget_router.errors import ArtifactError, InfeasibleBudget, InvalidInput, 
 from budget_router.features.structure import STRUCTURE_VERSION, structural_features
 from budget_router.ledger import Ledger
 from budget_router.memory import MemoryLedger
-from budget_router.menu import Menu, Strategy
+from budget_router.menu import Menu
 from budget_router.pacing import DEFAULT_HORIZON, Pacer
 from budget_router.policies.artifact import policy_from
 from budget_router.policies.cold_start import ColdStart
@@ -160,7 +161,7 @@ class BudgetRouter:
         )
         return self._recorded(decision, task, pacer)
 
-    def reconsider(self, decision: Decision, task: Task, result: Result | None) -> Decision | None:
+    def reconsider(self, decision: Decision, task: Task, answers: Sequence[str | None]) -> Decision | None:
         """Decide again, now that a vote's answers are in: `None` to accept it, else a decision to run a dearer strategy.
 
         The price is the same, and what was asked stays spent: the second decision is charged to the task's budget beside the
@@ -171,17 +172,18 @@ class BudgetRouter:
         Args:
             decision: to draw the vote.
             task: that it was made for.
-            result: what the vote gave; `None` where every sample failed.
+            answers: normalised answer of each sample that arrived, `None` where a reply held none; a receipt's `answers`.
         """
         policy, pacer = self._policy, self._pacer(task.group)
         prediction = policy.predict([task])
         if prediction.accuracy is None or decision.strategy.settings_key not in {one.settings_key for one in self.menu}:
             return None
         lam = policy.choose(prediction, pacer.target(), floor=self.exploration).lam
+        votes = Counter(answer for answer in answers if answer is not None)
         look = second_look(
             self.menu,
             decision.strategy,
-            0.0 if result is None or result.answer is None else _agreement(decision.strategy, result),
+            max(votes.values(), default=0) / decision.strategy.n_samples,
             accuracy=prediction.accuracy[0],
             cost=prediction.cost[0],
             lam=lam,
@@ -389,11 +391,6 @@ class BudgetRouter:
                     f"{cheapest:g} {budget.unit}: raise the budget, add a cheaper strategy, or tell its true length by "
                     "typical_completion_tokens"
                 )
-
-
-def _agreement(strategy: Strategy, result: Result) -> float:
-    """Share of all of a strategy's samples, those that failed among them, that gave the winning answer."""
-    return sum(draw.answer == result.answer for draw in result.draws) / strategy.n_samples
 
 
 def _by_group(budgets: Sequence[Budget]) -> dict[str | None, Budget]:

@@ -127,12 +127,12 @@ TASK = Task("Is 1003 a sum of two primes?", id="fresh")
 def test_doubt_is_looked_into_and_agreement_accepted(ledger):
     router = router_on(ledger)
     first = router.decide(TASK, strategy=FIRST.name)
-    assert router.reconsider(first, TASK, result_of(["a", "a", "a"])) is None
-    again = router.reconsider(first, TASK, result_of(["a", "b", "c"]))
+    assert router.reconsider(first, TASK, ["a", "a", "a"]) is None
+    again = router.reconsider(first, TASK, ["a", "b", "c"])
     assert again is not None
     assert (again.strategy, again.reason, again.task_id) == (THINK, "reconsidered", first.task_id)
     assert again.expected_cost == pytest.approx(400, rel=0.1)
-    assert router.reconsider(first, TASK, None) == again  # a retry finds the decision that stands
+    assert router.reconsider(first, TASK, ["a", None]) == again  # a retry finds the decision that stands
     assert ledger.decision(again.id).decision == again
 
 
@@ -142,7 +142,7 @@ def test_what_was_asked_stays_spent_and_earns_no_second_budget(ledger):
     before = router._pacer(None).target()
     first = router.decide(task, strategy=FIRST.name)
     settle(router, first, ["a", "b", "c"], thought=False)
-    again = router.reconsider(first, task, result_of(["a", "b", "c"]))
+    again = router.reconsider(first, task, ["a", "b", "c"])
     settle(router, again, ["right"], thought=True)
     horizon = router._pacer(None).horizon
     assert router._pacer(None).target() == pytest.approx(before - (30 + 400 - 150) / horizon)
@@ -153,7 +153,7 @@ def test_nothing_is_learned_from_a_strategy_that_the_answers_asked_for(ledger):
     task = Task("Is 1009 a sum of two primes?", id="selected")
     first = router.decide(task, strategy=FIRST.name)
     settle(router, first, ["a", "b", "c"], thought=False)
-    again = router.reconsider(first, task, result_of(["a", "b", "c"]))
+    again = router.reconsider(first, task, ["a", "b", "c"])
     settle(router, again, ["right"], thought=True)
     logged = [ledger.decision(one.id) for one in (first, again)]
     table = OutcomeTable.from_log(logged, MENU, unit="completion_tokens")
@@ -164,11 +164,11 @@ def test_nothing_is_learned_from_a_strategy_that_the_answers_asked_for(ledger):
 
 
 def test_without_a_learned_policy_or_an_escalation_every_vote_is_accepted(ledger):
-    doubt = result_of(["a", "b", "c"])
+    doubt = ["a", "b", "c"]
     cold = BudgetRouter(MENU, Budget(per_task=150, unit="completion_tokens"), seed=0)
     assert cold.reconsider(cold.decide(TASK, strategy=FIRST.name), TASK, doubt) is None
     warm = router_on(ledger)
-    assert warm.reconsider(warm.decide(TASK, strategy=THINK.name), TASK, result_of(["a"])) is None
+    assert warm.reconsider(warm.decide(TASK, strategy=THINK.name), TASK, ["a"]) is None
     other = cold.decide(TASK, strategy=FIRST.name).model_copy(update={"strategy": SelfConsistency(k=7)})
     assert warm.reconsider(other, TASK, doubt) is None
 
@@ -183,7 +183,7 @@ def test_looking_again_buys_more_than_never_looking(ledger):
         is_hard = bool(index % 2)
         result = settle(router, first, sampled(FIRST, rng, is_hard=is_hard), thought=False)
         plain.append(result.answer == "right")
-        again = router.reconsider(first, task, result)
+        again = router.reconsider(first, task, [draw.answer for draw in result.draws])
         if again is not None:
             result = settle(router, again, sampled(THINK, rng, is_hard=is_hard), thought=True)
         looked.append(result.answer == "right")
