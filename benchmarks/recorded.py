@@ -123,7 +123,8 @@ class Recorded:
     def partial(self, rng: np.random.Generator) -> OutcomeTable:
         """What a log tells in which one strategy per task was tried, drawn uniformly: its bundle, and the smaller votes in it."""
         shape = self.cost.shape
-        accuracy, error, prob, cost = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape), np.full(shape, np.nan)
+        accuracy, error, cost, doubt = (np.full(shape, np.nan) for _ in range(4))
+        prob = np.zeros(shape)
         for strategy in self.menu:
             prob[:, list(self.menu.priced_by(strategy))] += 1 / len(self.menu)
         for row, action in enumerate(rng.integers(len(self.menu), size=(shape[0],)).tolist()):
@@ -138,7 +139,12 @@ class Recorded:
                 seen = shuffled if priced == strategy else {_prompt(priced): shuffled[_prompt(strategy)][: strategy.n_guaranteed]}
                 accuracy[row, column], cost[row, column] = _value(priced, seen)
                 error[row, column] = _error(accuracy[row, column], len(seen[_prompt(priced)]) / priced.n_guaranteed)
-        return self._outcomes(accuracy, error, prob, cost)
+            answers, scores = votes(shuffled[_prompt(strategy)][: strategy.n_guaranteed])
+            for column, priced in enumerate(self.menu):
+                is_known = _prompt(priced) == _prompt(strategy) and priced.n_guaranteed <= len(answers)
+                if isinstance(priced, Escalate) and is_known:
+                    doubt[row, column] = 1 - escalation_value(answers, scores, priced.first.k, priced.agreement).accepted
+        return replace(self._outcomes(accuracy, error, prob, cost), doubt=doubt)
 
     def _n_votes(self, row: int, strategy: Strategy) -> float:
         return min(len(self.samples[row, _prompt(stage)]) / stage.n_samples for stage in stages(strategy))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -96,3 +98,15 @@ def test_in_seconds_an_adaptive_strategy_is_learned_whole():
     cost = cost / 100
     predicted = CostModel().fit(features, table(cost, unit="seconds")).predict(features)
     assert predicted.sum(axis=0) == pytest.approx(cost.sum(axis=0), rel=0.05)
+
+
+def test_first_votes_tell_of_doubt_before_one_escalation_was_billed():
+    features, doubts, cost = world(500, seed=7)
+    cost[:, 2:] = np.nan
+    seen = np.full(cost.shape, np.nan)
+    of_some = np.arange(500) % 2 == 0
+    seen[of_some, 3:] = (np.random.default_rng(7).random(250) < doubts[of_some])[:, None]
+    fresh, doubts, true = world(300, seed=8)
+    predicted = CostModel().fit(features, replace(table(cost), doubt=seen)).predict(fresh)
+    assert predicted[:, 4].mean() == pytest.approx(true[:, 4].mean(), rel=0.1)
+    assert np.corrcoef(predicted[:, 4] / predicted[:, 1], doubts)[0, 1] > 0.9

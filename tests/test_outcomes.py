@@ -317,6 +317,20 @@ def test_an_escalation_is_priced_from_both_its_stages_where_other_decisions_show
     assert pooled.standard_error[0, DOUBT] > (1 - first.accepted) * pooled.standard_error[0, SLOW]
 
 
+def test_a_first_vote_tells_its_doubt_whatever_it_was_drawn_for_and_ungraded_too():
+    first = escalation_value(["4", "4", "5", "4", "4", "5"], SCORES, 3, 1.0)
+    bundle = adaptive("six", ("4", "4", "5", "4", "4", "5"), spend=BILL)
+    tried = adaptive("doubt", ("5", "5", "4", "4"), spend=BILL, score=1.0)
+    thought = adaptive("think", ("4",))
+    blind = adaptive("six", ("4", "4", "5", "4", "4", "5"), spend=BILL, graded=False)
+    table = table_of(bundle, tried, thought, blind, menu=ADAPTIVE)
+    seen = [1 - first.accepted, 1.0, math.nan, 1 - first.accepted]
+    assert table.doubt[:, DOUBT].tolist() == pytest.approx(seen, nan_ok=True)
+    assert table.by_task().doubt[0, DOUBT] == pytest.approx(np.nanmean(seen))
+    assert np.isnan(table.doubt[:, ONE]).all()
+    assert table_of(bundle, menu=Menu([ADAPTIVE["one"]])).doubt is None
+
+
 def test_an_escalation_that_was_tried_stands_for_itself():
     rows = adaptive("six", ("4",) * 6), adaptive("think", ("4",)), adaptive("doubt", ("4", "5", "4", "5"), score=0.0)
     assert table_of(*rows, menu=ADAPTIVE).by_task().accuracy[0, DOUBT] == 0.0

@@ -51,6 +51,8 @@ class OutcomeTable:
     """(n,) what rows share beyond their task, a thread or a passage: they stay on one side of any split; `None`: nothing."""
     stages: Stages | None = None
     """What the rows tell of the stages of escalations, for `by_task`; `None` when the menu has none."""
+    doubt: FloatArray | None = None
+    """(n, n_strategies) share of first votes that an escalation would not accept, whatever was executed; NaN where unknown."""
 
     @property
     def is_observed(self) -> NDArray[np.bool_]:
@@ -78,7 +80,8 @@ class OutcomeTable:
         accuracy, error, prob, cost, is_forced = map(np.array, cells)
         kept = None if None in texts else texts
         stages = Stages.of(parts) if any(isinstance(strategy, Escalate) for strategy in menu) else None
-        return cls(menu, unit, kept, np.array(structure), ids, accuracy, error, prob, cost, is_forced, clusters, stages)
+        doubt = None if stages is None else 1 - stages.accepted
+        return cls(menu, unit, kept, np.array(structure), ids, accuracy, error, prob, cost, is_forced, clusters, stages, doubt)
 
     def by_task(self) -> Self:
         """One row per task: cells averaged by their precision, costs plainly; `observed_prob` of seeing a cell at least once.
@@ -98,6 +101,7 @@ class OutcomeTable:
             accuracy = total(precision * np.nan_to_num(self.accuracy)) / total(precision)
             error = np.where(np.isnan(accuracy), np.nan, np.sqrt(1 / total(precision)))
             cost = total(self.cost) / total(np.where(np.isnan(self.cost), 0.0, 1.0))
+            doubt = None if self.doubt is None else total(self.doubt) / total(np.where(np.isnan(self.doubt), 0.0, 1.0))
             unseen = np.exp(total(np.log1p(-np.minimum(self.observed_prob, 1 - 1e-12))))
         if self.stages is not None:
             other = composed(self.stages, self.observed_prob, task, n_tasks)
@@ -106,7 +110,8 @@ class OutcomeTable:
             cost = np.where(np.isnan(cost), other.cost, cost)
             unseen = np.minimum(unseen, other.unseen_prob)
         pooled = self.rows(first)
-        return replace(pooled, accuracy=accuracy, standard_error=error, observed_prob=1 - unseen, cost=cost, stages=None)
+        pooled = replace(pooled, accuracy=accuracy, standard_error=error, observed_prob=1 - unseen)
+        return replace(pooled, cost=cost, doubt=doubt, stages=None)
 
     def rows(self, chosen: IntArray) -> Self:
         """The table of some of its rows."""
@@ -122,6 +127,7 @@ class OutcomeTable:
             cost=self.cost[chosen],
             is_forced=self.is_forced[chosen],
             stages=None if self.stages is None else self.stages.rows(chosen),
+            doubt=None if self.doubt is None else self.doubt[chosen],
         )
 
 

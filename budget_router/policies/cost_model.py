@@ -24,9 +24,10 @@ class CostModel:
     """Cost of each strategy: the cost of one sample is log-linear in the features, and strategies that draw alike share it.
 
     An adaptive strategy costs what it draws in any case, and a share of all that it might draw beyond: the share is linear in the
-    features, and strategies that stop or escalate on the same doubt share it. So few bills suffice. Where a stage was never
-    served alone, and in seconds, where samples run side by side, the whole is a line instead. Lines are corrected by the
-    smearing factor, so that predicted costs add up to what was billed (Duan 1983, JASA 78(383)).
+    features, and strategies that stop or escalate on the same doubt share it. So few bills suffice; of an escalation every first
+    vote that was seen tells as well. Where a stage was never served alone, and in seconds, where samples run side by side, the
+    whole is a line instead. Lines are corrected by the smearing factor, so that predicted costs add up to what was billed (Duan
+    1983, JASA 78(383)).
     """
 
     def fit(self, features: FloatArray, table: OutcomeTable, *, penalties: Penalties | None = None) -> Self:
@@ -72,9 +73,13 @@ class CostModel:
         least, rest = np.column_stack([one for one, _ in both]), np.column_stack([one for _, one in both])
         billed = table.cost[:, columns]
         known = ~np.isnan(billed)
-        rows = np.flatnonzero(known.any(axis=1))
-        beyond, most = (np.where(known, cells, 0.0)[rows].sum(axis=1) for cells in (np.nan_to_num(billed) - least, rest))
-        line, penalty = ridge(features[rows], np.clip(beyond / most, 0.0, 1.0), np.ones(len(rows)), table.cluster[rows], given)
+        beyond, most = (np.where(known, cells, 0.0).sum(axis=1) for cells in (np.nan_to_num(billed) - least, rest))
+        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0: nothing billed
+            drawn = np.clip(beyond / most, 0.0, 1.0)
+        if table.doubt is not None:  # a first vote tells whether it would be accepted, whatever it was drawn for
+            drawn = np.where(np.isnan(table.doubt[:, columns[0]]), drawn, table.doubt[:, columns[0]])
+        rows = np.flatnonzero(~np.isnan(drawn))
+        line, penalty = ridge(features[rows], drawn[rows], np.ones(len(rows)), table.cluster[rows], given)
         share = features @ line[:-1] + line[-1] if rows.size else np.ones(len(features))
         expected = least + np.clip(share, _LEAST_SHARE, 1.0)[:, None] * rest
         for place, (column, part) in enumerate(parts.items()):
