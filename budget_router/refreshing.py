@@ -79,10 +79,10 @@ def refresh(
         raise NotEnoughEvidence(f"none of the {len(table.task_ids)} settled decisions is graded: call router.grade first")
     policy = LEARNERS[learner](budget=budget.per_task).fit(table, rng=np.random.default_rng(seed))
     by_task = policy.table_
-    features = policy.featuriser_.transform_known(by_task.structure, by_task.texts)
-    accuracy, cost = completed(by_task, *policy.expected(features))
+    held_out = policy.held_out_
+    accuracy, cost = completed(by_task, held_out.score if held_out.accuracy is None else held_out.accuracy, held_out.cost)
     allocation = solve(accuracy, cost, max(budget.per_task, float(cost.min(axis=1).mean())))
-    held_out, gain, spend = _judge(policy, table, budget.per_task)
+    reached, gain, spend = _judge(policy, table, budget.per_task)
     graded = by_task.is_observed.sum(axis=0)
     record = record_of(
         policy,
@@ -93,7 +93,7 @@ def refresh(
             "n_tasks": len(by_task.task_ids),
             "shadow_price": allocation.lam,
             "duality_gap": allocation.duality_gap,
-            "accuracy": _known(held_out),
+            "accuracy": _known(reached),
             "gain": _known(gain),
             "spend": _known(spend),
             "seed": seed,
@@ -108,7 +108,7 @@ def refresh(
         n_tasks=len(by_task.task_ids),
         n_graded=dict(zip(menu.names, graded.tolist(), strict=True)),
         allocation=allocation,
-        accuracy=held_out,
+        accuracy=reached,
         gain=gain,
         spend=spend,
         registry=ledger.registry,

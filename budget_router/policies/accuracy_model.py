@@ -89,10 +89,6 @@ class AccuracyModel:
             return np.asarray(features @ self.weights_[:-1] + self.weights_[-1])
         return self._believed(self.forest_.predict(features))
 
-    def fitted(self, features: FloatArray) -> FloatArray:
-        """Predict the very tasks that were learned from, a forest by the trees that did not see them."""
-        return self.predict(features) if self.forest_ is None else self._believed(self.forest_.out_of_bag_)
-
     def _believed(self, by_forest: FloatArray) -> FloatArray:
         alike = self._alike(by_forest)
         return np.where(self.is_known, alike + self.hyperparameters_.share * (by_forest - alike), 0.0)
