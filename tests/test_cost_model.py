@@ -66,7 +66,7 @@ def test_known_whole_the_costs_of_adaptive_strategies_are_found_on_fresh_tasks()
     features, _, cost = world(400, seed=0)
     fresh, _, true = world(200, seed=1)
     predicted = CostModel().fit(features, table(cost)).predict(fresh)
-    assert np.abs(predicted / true - 1).mean(axis=0).max() < 0.12  # a line in logs follows a share that is linear within this
+    assert np.abs(predicted / true - 1).mean(axis=0).max() < 0.05  # the least doubting tenth is taken for one
 
 
 @pytest.mark.parametrize("n_escalated", [0, 8])

@@ -531,7 +531,7 @@ def test_a_manifest_with_a_broken_menu_is_refused(policy, menu):
 
 
 def test_a_newer_format_is_refused_with_the_mend(policy):
-    refused(forged(policy, format=3), "of format 3, this version reads 2: train it again, or update this package")
+    refused(forged(policy, format=4), "of format 4, this version reads 3: train it again, or update this package")
 
 
 def test_a_policy_of_another_menu_is_refused_by_its_strategies(policy):
@@ -602,14 +602,14 @@ def test_arrays_of_the_wrong_width_are_refused(policy, reshape):
             refused(forged(policy, arrays_of(policy) | {name: wrong}))
 
 
-@pytest.mark.parametrize("name", ["cost.bounds", "cost.scale", "curve.mean_cost", "curve.spend", "curve.price", "features.scale"])
+@pytest.mark.parametrize("name", ["cost.bounds", "cost.rest", "curve.mean_cost", "curve.spend", "curve.price", "features.scale"])
 def test_costs_prices_and_scales_below_zero_are_refused(policy, name):
     refused(forged(policy, arrays_of(policy) | {name: -1 - arrays_of(policy)[name]}), f"{name} is n")
 
 
 @pytest.mark.parametrize("dtype", [complex, bool, "S8", "M8[s]", [("a", "f8")]])
 def test_arrays_of_anything_but_numbers_are_refused(policy, dtype):
-    refused(forged(policy, arrays_of(policy) | {"cost.scale": np.zeros(3, dtype=dtype)}), "cannot be unpacked")
+    refused(forged(policy, arrays_of(policy) | {"cost.rest": np.zeros(3, dtype=dtype)}), "cannot be unpacked")
 
 
 class Payload:
@@ -623,17 +623,17 @@ class Payload:
 def test_nothing_is_unpickled(policy, tmp_path):
     trap = tmp_path / "sprung"
     file = io.BytesIO()
-    np.savez(file, allow_pickle=True, **(arrays_of(policy) | {"cost.scale": np.array([Payload(trap)], dtype=object)}))
+    np.savez(file, allow_pickle=True, **(arrays_of(policy) | {"cost.rest": np.array([Payload(trap)], dtype=object)}))
     refused(forged(policy, file.getvalue()), "cannot be unpacked")
     refused(forged(policy, pickle.dumps(Payload(trap))), "cannot be unpacked")
     with zipfile.ZipFile(bare := io.BytesIO(), "w") as archive:
-        archive.writestr("cost.scale.npy", pickle.dumps(Payload(trap)))
+        archive.writestr("cost.rest.npy", pickle.dumps(Payload(trap)))
     refused(forged(policy, bare.getvalue()), "cannot be unpacked")
     assert not trap.exists()
 
 
 def test_a_small_file_that_unpacks_large_is_refused_before_it_is_unpacked(policy):
-    bomb = forged(policy, {"cost.scale": np.zeros(MAX_BYTES // 8 + 1)})
+    bomb = forged(policy, {"cost.rest": np.zeros(MAX_BYTES // 8 + 1)})
     assert len(bomb.arrays) < 10**6
     refused(bomb, "unpacks to .* bytes, over 67,108,864")
 
@@ -642,12 +642,12 @@ def test_a_header_that_promises_more_than_there_is_is_not_believed(policy):
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
     with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
-        archive.writestr("cost.scale.npy", header.getvalue())
+        archive.writestr("cost.rest.npy", header.getvalue())
     refused(forged(policy, file.getvalue()), "stands on 0 bytes")
 
 
 def test_a_member_that_lies_about_its_size_is_refused(policy):
-    packed = bytearray(forged(policy, {"cost.scale": np.zeros(10_000)}).arrays)
+    packed = bytearray(forged(policy, {"cost.rest": np.zeros(10_000)}).arrays)
     place = packed.rindex(b"PK\x01\x02") + 24  # uncompressed size in the central directory
     packed[place : place + 4] = (200).to_bytes(4, "little")
     refused(forged(policy, bytes(packed)), "cannot be unpacked")

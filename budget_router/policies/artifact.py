@@ -34,7 +34,7 @@ from budget_router.records import PolicyRecord
 from budget_router.task import Task
 from budget_router.words import explain
 
-FORMAT = 2
+FORMAT = 3
 MAX_BYTES = 64 * 2**20
 """Largest accepted size of the arrays, packed or unpacked: a hundred times what a policy of ours needs."""
 
@@ -43,7 +43,7 @@ _Arrays = dict[str, NDArray[Any]]  # Any: floats and column numbers side by side
 
 
 class _Manifest(BaseModel):
-    format: Literal[2]
+    format: Literal[3]
     kind: Literal["value", "imitator"]
     unit: Unit
     menu: Menu
@@ -187,7 +187,7 @@ def _arrays(policy: LearnedPolicy) -> _Arrays:
     arrays: _Arrays = {f"features.{name}": array for name, array in policy.featuriser_.arrays().items()}
     arrays |= {f"curve.{name}": array for name, array in policy.curve_._asdict().items()}
     arrays |= {"accuracy.weights": policy.accuracy_.weights_}
-    arrays |= {f"cost.{name}": getattr(policy.cost_, f"{name}_") for name in ("weights", "bounds", "scale")}
+    arrays |= {f"cost.{name}": getattr(policy.cost_, f"{name}_") for name in ("weights", "bounds", "least", "rest")}
     if policy.accuracy_.forest_ is not None:
         arrays |= {f"forest.{name}": array for name, array in policy.accuracy_.forest_.arrays().items()}
         arrays |= {"accuracy.share": np.array([policy.accuracy_.hyperparameters_.share])}
@@ -211,7 +211,7 @@ def _restored(kind: type[LearnedPolicy], arrays: _Arrays, n_strategies: int) -> 
         n_features = len(arrays["accuracy.weights"]) - 1
         policy.accuracy_.forest_ = Forest.from_arrays(grown, n_features=n_features, n_strategies=n_strategies)
         policy.accuracy_.hyperparameters_ = Hyperparameters((), share=float(arrays["accuracy.share"][0]))
-    for name in ("weights", "bounds", "scale"):
+    for name in ("weights", "bounds", "least", "rest"):
         setattr(policy.cost_, f"{name}_", arrays[f"cost.{name}"])
     if isinstance(policy, OracleImitator):
         policy.weights_ = arrays["imitator.weights"]
@@ -230,7 +230,8 @@ def _check_shapes(arrays: _Arrays, n_strategies: int) -> None:
         shapes |= {"features.projection_buckets": (n_words,), "features.projection_idf": (n_words,)}
     lines = (n_features + 1, n_strategies)
     shapes |= {"accuracy.weights": lines, "cost.weights": lines}
-    shapes |= {"cost.bounds": (2, n_strategies), "cost.scale": (n_strategies,), "curve.mean_cost": (n_strategies,)}
+    drawn = (n_strategies, n_strategies)
+    shapes |= {"cost.bounds": (2, n_strategies), "cost.least": drawn, "cost.rest": drawn, "curve.mean_cost": (n_strategies,)}
     shapes |= {"curve.spend": (n_prices,), "curve.price": (max(n_prices, 1),)}
     if "forest.root" in arrays:
         shapes |= {"accuracy.share": (1,)}
@@ -239,7 +240,7 @@ def _check_shapes(arrays: _Arrays, n_strategies: int) -> None:
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise ValueError(f"{name} has shape {arrays[name].shape}, not {shape}")
-    for name in ("cost.bounds", "cost.scale", "curve.mean_cost", "curve.spend", "curve.price"):
+    for name in ("cost.bounds", "cost.least", "cost.rest", "curve.mean_cost", "curve.spend", "curve.price"):
         if (arrays[name] < 0).any():
             raise ValueError(f"{name} is negative")
     if not (arrays["features.scale"] > 0).all():

@@ -15,9 +15,13 @@ from budget_router.strategy import Escalate, stages
 _Part = tuple[int, int, int]
 """Column that draws like a stage, samples of it drawn in any case, samples at most."""
 
-_LEAST_SHARE = 0.02
+_N_FOLDS = 5
 _PRIOR_TASKS = 20
 """Tasks that what an adaptive strategy's stages bill counts as, beside its own bills."""
+_TENTH = 0.1
+"""Of the tasks, those that seem to doubt least: none is believed to doubt less than they did."""
+_PRIOR_DOUBTS = 5
+"""Tasks of the usual doubt that are counted with that tenth."""
 
 
 class CostModel:
@@ -28,12 +32,20 @@ class CostModel:
     vote that was seen tells as well. Where a stage was never served alone, and in seconds, where samples run side by side, the
     whole is a line instead. Lines are corrected by the smearing factor, so that predicted costs add up to what was billed (Duan
     1983, JASA 78(383)).
+
+    Fitted:
+        weights_: (n_features + 1, n_strategies) lines, offset last: of the log of a sample's cost, or of an adaptive share.
+        bounds_: (2, n_strategies) least and highest cost of a sample that was seen, or share that is believed.
+        least_: (n_strategies, n_strategies) samples like the row's that the column's strategy draws in any case.
+        rest_: (n_strategies, n_strategies) samples like the row's that it might draw beyond.
     """
 
     def fit(self, features: FloatArray, table: OutcomeTable, *, penalties: Penalties | None = None) -> Self:
         """Learn from the billed cells of a table with one row per task; with given penalties, by strategy, none are searched."""
         n_strategies = len(table.menu)
-        self.scale_: FloatArray = _scales(table.menu, table.unit)
+        scale = _scales(table.menu, table.unit)
+        self.least_: FloatArray = np.diag(scale)
+        self.rest_: FloatArray = np.zeros((n_strategies, n_strategies))
         self.weights_: FloatArray = np.zeros((features.shape[1] + 1, n_strategies))
         self.bounds_: FloatArray = np.zeros((2, n_strategies))
         found = np.zeros(n_strategies)
@@ -42,11 +54,11 @@ class CostModel:
         for columns in _alike(table.menu):
             if columns[0] in parts:
                 continue
-            billed = table.cost[:, columns] / self.scale_[columns]
+            billed = table.cost[:, columns] / scale[columns]
             rows = np.flatnonzero(~np.isnan(billed).all(axis=1))
             if not rows.size:  # never served: as dear as the dearest that was
                 is_adaptive = table.menu.root[columns[0]].is_adaptive  # its cost is that of the whole, not of a sample
-                billed = table.cost / (1.0 if is_adaptive else self.scale_)
+                billed = table.cost / (1.0 if is_adaptive else scale)
                 rows = np.flatnonzero(~np.isnan(table.cost).all(axis=1))
                 billed = np.nanmax(billed, axis=1, keepdims=True, initial=0.0, where=~np.isnan(billed))
             one = np.nanmean(billed[rows], axis=1)
@@ -60,9 +72,10 @@ class CostModel:
         return self
 
     def predict(self, features: FloatArray) -> FloatArray:
-        """(n_tasks, n_strategies) in the budget's unit, within what was seen of each strategy."""
-        one = np.exp(features @ self.weights_[:-1] + self.weights_[-1])
-        return np.asarray(np.clip(one, *self.bounds_) * self.scale_)
+        """(n_tasks, n_strategies) in the budget's unit, each sample within what was seen of its like."""
+        lines = features @ self.weights_[:-1] + self.weights_[-1]
+        one = np.clip(np.exp(lines), *self.bounds_)
+        return np.asarray(one @ self.least_ + np.clip(lines, *self.bounds_) * (one @ self.rest_))
 
     def _fit_adaptive(
         self, features: FloatArray, table: OutcomeTable, parts: Mapping[int, Sequence[_Part]], given: float | None
@@ -80,17 +93,18 @@ class CostModel:
             drawn = np.where(np.isnan(table.doubt[:, columns[0]]), drawn, table.doubt[:, columns[0]])
         rows = np.flatnonzero(~np.isnan(drawn))
         line, penalty = ridge(features[rows], drawn[rows], np.ones(len(rows)), table.cluster[rows], given)
-        share = features @ line[:-1] + line[-1] if rows.size else np.ones(len(features))
-        expected = least + np.clip(share, _LEAST_SHARE, 1.0)[:, None] * rest
+        if not rows.size:
+            line[-1] = 1.0
+        low = _least_share(features[rows], drawn[rows], table.cluster[rows], penalty)
+        share = np.clip(features @ line[:-1] + line[-1], low, 1.0)
         for place, (column, part) in enumerate(parts.items()):
-            cost, own, bill = expected[:, place], known[:, place], billed[:, place]
+            cost, own = least[:, place] + share * rest[:, place], known[:, place]
             prior = _PRIOR_TASKS * float(cost.mean())
-            ratio = (float(bill[own].sum()) + prior) / (float(cost[own].sum()) + prior)
-            line = _nearest_line(features, cost)
-            line[-1] += np.log(ratio * cost.sum() / np.exp(features @ line[:-1] + line[-1]).sum())
-            self.weights_[:, column] = line
-            low, high = self.bounds_[:, [alone for alone, _, _ in part]]
-            self.bounds_[:, column] = part[0][1] * low[0], high @ [n_samples for _, _, n_samples in part]
+            ratio = (float(billed[own, place].sum()) + prior) / (float(cost[own].sum()) + prior)
+            self.weights_[:, column], self.bounds_[:, column], self.least_[:, column] = line, (low, 1.0), 0.0
+            for alone, n_least, n_most in part:
+                self.least_[alone, column] += ratio * n_least
+                self.rest_[alone, column] += ratio * (n_most - n_least)
         return penalty
 
     def _stages(self, features: FloatArray, parts: Sequence[_Part]) -> tuple[FloatArray, FloatArray]:
@@ -130,17 +144,30 @@ def _doubting_alike(menu: Menu, columns: Sequence[int]) -> list[list[int]]:
     return list(alike.values())
 
 
+def _least_share(features: FloatArray, drawn: FloatArray, cluster: IntArray, penalty: float) -> float:
+    """What was drawn of those tasks of which a line that had not seen them expected least.
+
+    Prices seek out what looks cheap, and a line does not end where doubt does.
+    """
+    usual = float(drawn.mean()) if drawn.size else 1.0
+    n_least = int(_TENTH * len(drawn))
+    n_folds = min(_N_FOLDS, len(np.unique(cluster)))
+    if not n_least or n_folds < 2:
+        return usual
+    fold = np.unique(cluster, return_inverse=True)[1] % n_folds
+    expected = np.empty(len(drawn))
+    for one in range(n_folds):
+        out = fold != one
+        line, _ = ridge(features[out], drawn[out], np.ones(int(out.sum())), cluster[out], penalty)
+        expected[~out] = features[~out] @ line[:-1] + line[-1]
+    least = drawn[np.argsort(expected, kind="stable")[:n_least]]
+    return (float(least.sum()) + _PRIOR_DOUBTS * usual) / (n_least + _PRIOR_DOUBTS)
+
+
 def _log_line(features: FloatArray, cost: FloatArray, cluster: IntArray, penalty: float | None) -> tuple[FloatArray, float]:
     """Regress the logs of costs, zeros as a tenth of the least; slope and offset, and the penalty."""
     least = cost[cost > 0].min() / 10 if (cost > 0).any() else 1.0
     return ridge(features, np.log(np.maximum(cost, least)), np.ones(len(cost)), cluster, penalty)
-
-
-def _nearest_line(features: FloatArray, cost: FloatArray) -> FloatArray:
-    """The line nearest to the log of a cost, slope and offset in one array."""
-    design = np.column_stack([features, np.ones(len(features))])
-    line, *_ = np.linalg.lstsq(design, np.log(cost), rcond=None)
-    return np.asarray(line)
 
 
 def _alike(menu: Menu) -> list[list[int]]:
@@ -153,4 +180,4 @@ def _alike(menu: Menu) -> list[list[int]]:
 
 def _scales(menu: Menu, unit: Unit) -> FloatArray:
     """Samples that a strategy bills; in seconds one, as samples run side by side."""
-    return np.array([1.0 if unit == "seconds" else strategy.cost_scale for strategy in menu])
+    return np.array([1 if unit == "seconds" else strategy.cost_scale for strategy in menu], dtype=np.float64)
