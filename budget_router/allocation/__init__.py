@@ -12,8 +12,11 @@ allocation changes are the slopes of each task's upper concave hull, so the whol
 ([1, 0], 3.0)
 """
 
+from budget_router.allocation.constraints import Limit
+from budget_router.allocation.core import Mix
 from budget_router.allocation.frontier import Frontier, FrontierPoint, Price, frontier, trace
 from budget_router.allocation.lagrangian import Allocation, Split, solve, solve_table
+from budget_router.allocation.many import ManyAllocation, MixedAllocation, solve_many
 from budget_router.allocation.oracle import cheapest_argmax, oracle_actions
 from budget_router.allocation.table import ArrayTable, Chunk, FloatArray, IntArray, Table
 
@@ -25,6 +28,10 @@ __all__ = [
     "Frontier",
     "FrontierPoint",
     "IntArray",
+    "Limit",
+    "ManyAllocation",
+    "Mix",
+    "MixedAllocation",
     "Price",
     "Split",
     "Table",
@@ -32,6 +39,7 @@ __all__ = [
     "frontier",
     "oracle_actions",
     "solve",
+    "solve_many",
     "solve_table",
     "trace",
 ]
