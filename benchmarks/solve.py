@@ -22,14 +22,16 @@ from rich.table import Table
 from benchmarks import exactness, mapped
 from benchmarks.linear_program import relaxed, whole
 from benchmarks.solve_picture import picture
-from benchmarks.world import drawn
-from budget_router.allocation import FloatArray, IntArray, solve
+from benchmarks.world import drawn, drawn_costs
+from budget_router.allocation import FloatArray, IntArray, solve, solve_many
 
 N_HALVINGS = 50
 SIZES = (10**3, 10**4, 10**5, 10**6)
 MAPPED_SIZES = (10**5, 10**6, 5 * 10**6, 2 * 10**7)
 BUDGET = 3.0
 """About three times what the cheapest strategy costs."""
+BUDGETS = (3.0, 3.3, 1.9)
+"""Of three costs, each of which binds."""
 N_REPEATS = 9
 
 
@@ -114,6 +116,23 @@ def against_rivals(sizes: Sequence[int], *, limit: float) -> Iterator[Row]:
             grown[method] = seconds * 10
 
 
+def several(n_tasks: int) -> dict[str, float | int]:
+    """Three budgets on a (n_tasks, 6) table, and HiGHS on all of its linear program."""
+    accuracy, costs = drawn_costs(np.random.default_rng(0), n_tasks, 6)
+    (seconds,), (found,) = timed(partial(solve_many, accuracy, costs, BUDGETS), n_repeats=3)
+    (highs_seconds,), (optimum,) = timed(partial(relaxed, accuracy, costs, np.array(BUDGETS)), n_repeats=1)
+    return {
+        "n_tasks": n_tasks,
+        "n_binding": int((found.multipliers > 0).sum()),
+        "seconds": seconds,
+        "highs_seconds": highs_seconds,
+        "from_highs": abs(found.mixed.accuracy - optimum) if optimum is not None else float("nan"),
+        "gap": found.duality_gap,
+        "n_split": len(found.mixed.splits),
+        "n_over_budget": int((found.spend > BUDGETS).sum()),
+    }
+
+
 def measure(*, n_problems: int, sizes: Sequence[int], limit: float, is_large: bool, say: Callable[[str], None]) -> dict[str, Any]:
     """All that is measured; values are JSON's own."""
     say("exactness")
@@ -127,6 +146,8 @@ def measure(*, n_problems: int, sizes: Sequence[int], limit: float, is_large: bo
     say("beside HiGHS and bisection")
     rows = list(against_rivals(sizes, limit=limit))
     found["rivals"] = [row._asdict() for row in rows]
+    say("several budgets")
+    found["several"] = several(sizes[-1] // 10)
     if is_large:
         say("mapped from files")
         found["mapped"] = [mapped.measured(n_tasks) for n_tasks in MAPPED_SIZES]
@@ -157,6 +178,12 @@ def show(found: dict[str, Any], console: Console) -> None:
             cells = [f"{seconds:.4f}", f"{seconds / ours[row['n_tasks']]:,.0f}", f"{max(gap, 0.0):.1e}"]
         rivals.add_row(f"{row['n_tasks']:,}", row["method"], *cells, style="bold" if row["method"] == "solve" else "")
     console.print(rivals)
+    many = found["several"]
+    console.print(
+        f"\nthree budgets, {many['n_binding']} of them binding, on {many['n_tasks']:,} tasks × 6: {many['seconds']:.2f} s "
+        f"(HiGHS {many['highs_seconds']:.1f} s), mixture within {many['from_highs']:.1g} of HiGHS,\n"
+        f"{many['n_split']} tasks split; one strategy per task within {many['gap']:.1g}, {many['n_over_budget']} over budget"
+    )
     if "mapped" in found:
         large = _table("tasks × 8", "seconds", "ns per task", "RssAnon, MB", title="mapped from float32 files")
         for row in found["mapped"]:

@@ -57,5 +57,7 @@ def test_the_benchmark_prints_every_method_and_draws_those_that_ended(capsys, mo
     found = json.loads(capsys.readouterr().out)
     assert found["exact"]["n_exact"] == 10
     assert {(row["method"], row["n_tasks"]) for row in found["rivals"] if row["note"]} >= {("HiGHS LP", 400), ("HiGHS MILP", 400)}
+    assert found["several"]["from_highs"] < 1e-9
+    assert found["several"]["n_over_budget"] == 0
     drawn = (tmp_path / "solve.svg").read_text()
     assert all(name in drawn for name in ("solve", "bisection", "HiGHS LP"))
