@@ -18,6 +18,7 @@ from budget_router.allocation.frontier import Frontier, FrontierPoint, Price, fr
 from budget_router.allocation.lagrangian import Allocation, Split, solve, solve_table
 from budget_router.allocation.many import ManyAllocation, MixedAllocation, solve_many
 from budget_router.allocation.oracle import cheapest_argmax, oracle_actions
+from budget_router.allocation.shrinkage import shrink
 from budget_router.allocation.table import ArrayTable, Chunk, FloatArray, IntArray, Table
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "cheapest_argmax",
     "frontier",
     "oracle_actions",
+    "shrink",
     "solve",
     "solve_many",
     "solve_table",
