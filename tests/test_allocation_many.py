@@ -68,6 +68,8 @@ def test_mixture_and_dual_bound_are_the_optimum_and_infeasibility_is_proven(kind
             continue
         assert found.dual_bound == pytest.approx(optimum, abs=1e-9)
         assert found.mixed.accuracy == pytest.approx(optimum, abs=1e-9)
+        priced = accuracy - np.einsum("m,mnk->nk", found.multipliers, costs)
+        assert found.dual_bound == pytest.approx(priced.max(axis=1).mean() + found.multipliers @ budgets, abs=1e-12)
         assert (found.mixed.spend <= budgets * (1 + 1e-9) + 1e-9).all()
         assert len(found.mixed.splits) <= len(budgets)
 

@@ -198,7 +198,7 @@ def _reported(problem: Constraints, found: _Found) -> ManyAllocation:
         spend = spend + costs @ moved / problem.weight
         accuracy += float(problem.weights[split.task] * (problem.accuracy[split.task] @ moved) / problem.weights.sum())
     mixed = MixedAllocation(found.mixed, found.splits, spend, accuracy)
-    bound = max(float(found.bound / problem.weights.sum()), accuracy)
+    bound = float(found.bound / problem.weights.sum())
     status: Literal["binding", "slack", "mixed"] = "binding" if found.multipliers.any() else "slack"
     if found.whole is None:
         status = "mixed"
