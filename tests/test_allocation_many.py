@@ -116,6 +116,16 @@ def test_a_table_with_a_core_is_solved_as_the_whole_program():
     assert (means(costs, found.actions) <= budgets * (1 + 1e-12)).all()
 
 
+def test_budgets_of_nought_buy_what_is_free():
+    rng = np.random.default_rng(4)
+    accuracy = rng.random((1_500, 3))
+    costs = np.stack([rng.choice([0.0, 1e6], accuracy.shape) for _ in range(2)])
+    costs[:, :, 0] = 0
+    found = solve_many(accuracy, costs, [0.0, 0.0])
+    assert found.accuracy == pytest.approx(np.where(costs.any(axis=0), 0, accuracy).max(axis=1).mean(), abs=1e-12)
+    assert found.duality_gap == pytest.approx(0, abs=1e-9)
+
+
 # --- laws
 
 

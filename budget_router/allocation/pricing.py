@@ -46,11 +46,11 @@ def undecided(problem: Constraints) -> tuple[IntArray, NDArray[np.bool_]]:
     n_tasks = problem.n_tasks
     if n_tasks <= _SMALL:
         return np.zeros(n_tasks, np.intp), np.ones(n_tasks, np.bool_)
-    size = min(
-        int(2 * n_tasks ** (2 / 3)), n_tasks
-    )  # as for one budget: the sample's program is about as large as what it leaves undecided
+    # as for one budget: the sample's program is about as large as what it leaves undecided
+    size = min(int(2 * n_tasks ** (2 / 3)), n_tasks)
     multipliers = _guess(problem, np.unique(np.random.default_rng(0).integers(n_tasks, size=size)))
-    prices = problem.prices(np.maximum(multipliers, _FAINT / np.maximum(problem.allowed / problem.weight, _TINY)))
+    faint = np.divide(_FAINT * problem.weight, problem.allowed, out=np.zeros(len(problem.limits)), where=problem.allowed > 0)
+    prices = problem.prices(np.maximum(multipliers, faint))
     held, change = np.empty(n_tasks, np.intp), np.empty(n_tasks)
     for rows in problem.rows():
         value = problem.accuracy[rows] - problem.priced(multipliers, rows)
