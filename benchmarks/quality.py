@@ -106,7 +106,7 @@ def oracles(test: Recorded, budget: float, *, rng: np.random.Generator) -> tuple
         return None, in_sample
     first, second = test.halves(rng)
     scored = [
-        honest_oracle(solved, other, max(budget, float(solved[1].min(axis=1).mean())))[1]
+        honest_oracle(solved, other, max(budget, float(solved[1].min(axis=1).mean()))).accuracy
         for solved, other in ((first, second), (second, first))
     ]
     return float(np.mean(scored)), in_sample

@@ -5,6 +5,7 @@
     │   ├── InvalidTable                   accuracies or costs that cannot be solved
     │   └── InvalidTask                    a task that cannot be read, stored or counted
     ├── InfeasibleBudget (ValueError)      no assignment of strategies fits the budget
+    │   └── ClashingBudgets                several budgets that no mixture of strategies fits at once
     ├── UnknownTariff (LookupError)        a model whose price nobody told us
     ├── UnknownDecision (LookupError)      an id that stands in no ledger
     ├── NoAnswer (RuntimeError)            every sample of a decision failed
@@ -17,6 +18,8 @@
 
 Each message says what was found, the limit, and the mend.
 """
+
+from collections.abc import Mapping
 
 
 class BudgetRouterError(Exception):
@@ -37,6 +40,22 @@ class InvalidTask(InvalidInput):
 
 class InfeasibleBudget(BudgetRouterError, ValueError):
     """No assignment of strategies fits the budget."""
+
+
+class ClashingBudgets(InfeasibleBudget):
+    """Several budgets that no mixture of strategies fits at once, with the proof."""
+
+    def __init__(self, message: str, *, certificate: Mapping[str, float], mend: Mapping[str, float]) -> None:
+        """Keep what proves it and what mends it, by the limit's name.
+
+        Args:
+            message: found, limit and mend.
+            certificate: what a unit of each cost is worth, ≥ 0, such that the budgets together are worth at most 1 and even the
+                cheapest strategy of every task costs more (Farkas' lemma).
+            mend: budgets that would do, the least raise in all.
+        """
+        super().__init__(message)
+        self.certificate, self.mend = dict(certificate), dict(mend)
 
 
 class UnknownTariff(BudgetRouterError, LookupError):

@@ -182,22 +182,26 @@ def test_an_oracle_flatters_itself_on_noise_and_the_honest_one_does_not():
     n_tasks = 2000
     halves = [(rng.binomial(4, 0.5, (n_tasks, 3)) / 4, np.tile([1.0, 2.0, 3.0], (n_tasks, 1))) for _ in range(2)]
     flattered = solve(*halves[0], 2.0).accuracy
-    _, honest = honest_oracle(*halves, 2.0)
+    honest = honest_oracle(*halves, 2.0)
     standard_error = math.sqrt(0.25 / 4 / n_tasks)
-    assert abs(honest - 0.5) < 4 * standard_error
-    assert flattered > 0.6
+    assert abs(honest.accuracy - 0.5) < 4 * standard_error
+    assert honest.in_sample_accuracy == flattered
+    assert honest.optimism > 0.1
 
 
 def test_with_nothing_hidden_the_honest_oracle_is_the_oracle():
     rng = np.random.default_rng(12)
     table = rng.random((300, 3)), rng.random((300, 3)) * 10
     allocation = solve(*table, 3.0)
-    assert honest_oracle(table, table, 3.0) == pytest.approx((allocation.spend, allocation.accuracy))
+    honest = honest_oracle(table, table, 3.0)
+    assert (honest.spend, honest.accuracy) == pytest.approx((allocation.spend, allocation.accuracy))
+    assert honest.optimism == pytest.approx(0, abs=1e-12)
 
 
 def test_the_honest_oracle_spends_its_budget_where_many_tasks_are_alike():
     right = np.tile([[0.0, 1.0]], (100, 1)), np.tile([[1.0, 3.0]], (100, 1))
-    assert honest_oracle(right, right, 2.0) == pytest.approx((2.0, 0.5))
+    honest = honest_oracle(right, right, 2.0)
+    assert (honest.spend, honest.accuracy) == (2.0, 0.5)
 
 
 # --- the paper's bound

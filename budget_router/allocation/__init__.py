@@ -12,9 +12,13 @@ allocation changes are the slopes of each task's upper concave hull, so the whol
 ([1, 0], 3.0)
 """
 
+from budget_router.allocation.constraints import Limit
+from budget_router.allocation.core import Mix
 from budget_router.allocation.frontier import Frontier, FrontierPoint, Price, frontier, trace
 from budget_router.allocation.lagrangian import Allocation, Split, solve, solve_table
+from budget_router.allocation.many import ManyAllocation, MixedAllocation, solve_many
 from budget_router.allocation.oracle import cheapest_argmax, oracle_actions
+from budget_router.allocation.shrinkage import shrink
 from budget_router.allocation.table import ArrayTable, Chunk, FloatArray, IntArray, Table
 
 __all__ = [
@@ -25,13 +29,19 @@ __all__ = [
     "Frontier",
     "FrontierPoint",
     "IntArray",
+    "Limit",
+    "ManyAllocation",
+    "Mix",
+    "MixedAllocation",
     "Price",
     "Split",
     "Table",
     "cheapest_argmax",
     "frontier",
     "oracle_actions",
+    "shrink",
     "solve",
+    "solve_many",
     "solve_table",
     "trace",
 ]

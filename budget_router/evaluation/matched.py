@@ -1,6 +1,7 @@
 """Comparisons at matched spend, where every strategy's outcome is known on every task."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from budget_router.allocation import FloatArray, frontier, solve
 
@@ -19,10 +20,28 @@ def mix_at_spend(accuracy: FloatArray, cost: FloatArray, spend: float) -> float:
     return hull.at(max(spend, float(hull.spend[0]))).accuracy
 
 
-def honest_oracle(solved: Sequence[FloatArray], scored: Sequence[FloatArray], budget: float) -> tuple[float, float]:
-    """Spend and accuracy of an oracle that is solved on one half of the samples and scored on the other.
+@dataclass(frozen=True)
+class HonestOracle:
+    """What an oracle reaches on samples that it has not seen."""
 
-    An oracle solved and scored on the same samples flatters itself: it picks what was lucky.
+    spend: float
+    """Mean cost per task on the samples that score it."""
+    accuracy: float
+    """Mean accuracy on the samples that score it."""
+    in_sample_accuracy: float
+    """Mean accuracy on the samples that it was solved on: what the solve promised."""
+
+    @property
+    def optimism(self) -> float:
+        """`in_sample_accuracy - accuracy`: what the oracle flattered itself by."""
+        return self.in_sample_accuracy - self.accuracy
+
+
+def honest_oracle(solved: Sequence[FloatArray], scored: Sequence[FloatArray], budget: float) -> HonestOracle:
+    """Solve an oracle on one half of the samples and score it on the other.
+
+    An oracle solved and scored on the same samples flatters itself: it picks what was lucky. The optimism is that of
+    a half: all samples together would flatter less.
 
     Args:
         solved: accuracy and cost, each (n_tasks, n_strategies), from one half of each task's samples.
@@ -30,7 +49,7 @@ def honest_oracle(solved: Sequence[FloatArray], scored: Sequence[FloatArray], bu
         budget: mean cost per task.
     """
     known_accuracy, known_cost = solved
-    actions = solve(known_accuracy, known_cost, budget).actions  # not the argmax at its price: alike tasks would all stay cheap
+    allocation = solve(known_accuracy, known_cost, budget)  # not the argmax at its price: alike tasks would all stay cheap
     accuracy, cost = scored
-    rows = range(len(actions))
-    return float(cost[rows, actions].mean()), float(accuracy[rows, actions].mean())
+    rows, actions = range(len(allocation.actions)), allocation.actions
+    return HonestOracle(float(cost[rows, actions].mean()), float(accuracy[rows, actions].mean()), allocation.accuracy)

@@ -145,7 +145,7 @@ def compare(recording: Recording, menu: Menu, budget: Budget, trials: Sequence[T
         accuracy=ours,
         mix_accuracy=ours.value - gain.value,
         gain=gain,
-        honest_oracle=(float(np.mean([one[0] for one in oracles])), float(np.mean([one[1] for one in oracles]))),
+        honest_oracle=(float(np.mean([one.spend for one in oracles])), float(np.mean([one.accuracy for one in oracles]))),
     )
 
 
