@@ -1,6 +1,7 @@
 """Learn again from what was logged: read, tabulate, solve, learn, estimate, save; promoting is a step of its own."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,6 +55,7 @@ def refresh(
     menu: Menu,
     budget: Budget,
     learner: str = "value",
+    columns: Collection[str] | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     seed: int = 0,
@@ -65,6 +67,7 @@ def refresh(
         menu: strategies to choose from; decisions under older menus count where their strategies draw alike.
         budget: at which the table is solved and the candidate is judged; the policy serves every other budget too.
         learner: `value` or `imitator`.
+        columns: names of the tasks' metadata to learn from; all of it when not given, none of it when empty.
         since: first moment of the window.
         until: end of the window.
         seed: of the folds.
@@ -74,23 +77,23 @@ def refresh(
     """
     if learner not in LEARNERS:
         raise InvalidInput(f"no learner {learner!r}: there are {', '.join(LEARNERS)}")
-    table = OutcomeTable.from_log(ledger.read(since=since, until=until), menu, unit=budget.unit)
+    table = OutcomeTable.from_log(ledger.read(since=since, until=until), menu, unit=budget.unit, columns=columns)
     if not table.is_observed.any():
         raise NotEnoughEvidence(f"none of the {len(table.task_ids)} settled decisions is graded: call router.grade first")
     policy = LEARNERS[learner](budget=budget.per_task).fit(table, rng=np.random.default_rng(seed))
     by_task = policy.table_
-    features = policy.featuriser_.transform_known(by_task.structure, by_task.texts)
+    features = policy.featuriser_.transform_known(by_task.structure, by_task.texts, by_task.metadata)
     accuracy, cost = completed(features, by_task, policy.accuracy_, policy.cost_)
     allocation = solve(accuracy, cost, max(budget.per_task, float(cost.min(axis=1).mean())))
     held_out, gain, spend = _judge(policy, table, budget.per_task)
-    graded = by_task.is_observed.sum(axis=0)
+    graded, n_tasks = by_task.is_observed.sum(axis=0), len(set(table.task_ids))
     record = record_of(
         policy,
         evidence={
             "budget": budget.model_dump(exclude_none=True),
             "learner": learner,
             "n_decisions": len(table.task_ids),
-            "n_tasks": len(by_task.task_ids),
+            "n_tasks": n_tasks,
             "shadow_price": allocation.lam,
             "duality_gap": allocation.duality_gap,
             "accuracy": _known(held_out),
@@ -105,7 +108,7 @@ def refresh(
         version=record.version,
         budget=budget,
         n_decisions=len(table.task_ids),
-        n_tasks=len(by_task.task_ids),
+        n_tasks=n_tasks,
         n_graded=dict(zip(menu.names, graded.tolist(), strict=True)),
         allocation=allocation,
         accuracy=held_out,
@@ -119,9 +122,8 @@ def _judge(
     policy: LearnedPolicy, table: OutcomeTable, budget: float
 ) -> tuple[OffPolicyEstimate, OffPolicyEstimate, OffPolicyEstimate]:
     """Accuracy, gain over the static mix, and spend of the policy, by held-out predictions on what was logged."""
-    row_of = {task_id: row for row, task_id in enumerate(policy.table_.task_ids)}
     scores, spends = Revealed.scores(table), Revealed.spends(table)
-    scored, billed = (np.array([row_of[task_id] for task_id in log.task_ids], dtype=np.intp) for log in (scores, spends))
+    scored, billed = table.pool[scores.rows], table.pool[spends.rows]
     held_out = policy.held_out_
     chosen = PriceCurve.of(held_out).choose(held_out, budget, floor=0.0).probabilities
     predicted = held_out.accuracy if held_out.accuracy is not None else held_out.score

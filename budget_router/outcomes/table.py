@@ -1,7 +1,8 @@
 """The outcome table: what logged decisions tell of every strategy's accuracy and cost on their tasks."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
 from budget_router.errors import NotEnoughEvidence
+from budget_router.features.columns import Columns, Facts
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
 from budget_router.menu import Escalate, Menu
 from budget_router.outcomes.bundle import Bundle
@@ -51,6 +53,8 @@ class OutcomeTable:
     """(n,) what rows share beyond their task, a thread or a passage: they stay on one side of any split; `None`: nothing."""
     stages: Stages | None = None
     """What the rows tell of the stages of escalations, for `by_task`; `None` when the menu has none."""
+    metadata: tuple[Facts, ...] | None = None
+    """(n,) facts of each row's task to learn from; `None`: none are known."""
 
     @property
     def is_observed(self) -> NDArray[np.bool_]:
@@ -65,27 +69,52 @@ class OutcomeTable:
         return np.asarray(np.unique(np.array(ids), return_inverse=True)[1])
 
     @classmethod
-    def from_log(cls, logged: Iterable[LoggedDecision], menu: Menu, *, unit: Unit) -> Self:
+    def from_log(
+        cls, logged: Iterable[LoggedDecision], menu: Menu, *, unit: Unit, columns: Collection[str] | None = None
+    ) -> Self:
         """Build the table from settled decisions, forced ones too.
 
-        A decision under an older menu contributes where its strategy still draws like one of today's. Raises NotEnoughEvidence
-        when no decision is left.
+        A decision under an older menu contributes where its strategy still draws like one of today's.
+
+        Args:
+            logged: decisions with what came of them.
+            menu: strategies to choose from, the columns of the table.
+            unit: of the costs.
+            columns: names of the metadata to learn from; `None`: all of it.
+
+        Raises:
+            NotEnoughEvidence: no decision is left.
         """
         rows = [row for entry in logged if (row := _row(entry, menu, unit)) is not None]
         if not rows:
             raise NotEnoughEvidence("the log holds no settled decision with a strategy of this menu: serve and settle some first")
-        texts, structure, ids, clusters, parts, *cells = zip(*rows, strict=True)
+        texts, metadata, structure, ids, clusters, parts, *cells = zip(*rows, strict=True)
         accuracy, error, prob, cost, is_forced = map(np.array, cells)
         kept = None if None in texts else texts
         stages = Stages.of(parts) if any(isinstance(strategy, Escalate) for strategy in menu) else None
-        return cls(menu, unit, kept, np.array(structure), ids, accuracy, error, prob, cost, is_forced, clusters, stages)
+        told = tuple({name: facts[name] for name in facts if columns is None or name in columns} for facts in metadata)
+        return cls(menu, unit, kept, np.array(structure), ids, accuracy, error, prob, cost, is_forced, clusters, stages, told)
+
+    @cached_property
+    def pool(self) -> IntArray:
+        """(n,) row of `by_task` that each row goes into, from 0: the same task, and the same of all facts that tell tasks apart.
+
+        So a step that an agent takes again after other tools were called is learned from as another one.
+        """
+        task = np.unique(np.array(self.task_ids), return_inverse=True)[1]
+        columns = Columns().fit(self.metadata or ())
+        told = columns.transform(self.metadata) if self.metadata and columns.width else np.zeros((len(task), 0))
+        both = np.column_stack([task, told])
+        return np.asarray(np.unique(both, axis=0, return_inverse=True)[1].reshape(-1))
 
     def by_task(self) -> Self:
         """One row per task: cells averaged by their precision, costs plainly; `observed_prob` of seeing a cell at least once.
 
-        An escalation that was not tried on a task is priced from its two stages where other decisions show both.
+        A task whose facts differ between decisions has a row for each of them, all in one cluster. An escalation that was not
+        tried on a task is priced from its two stages where other decisions show both.
         """
-        _, first, task = np.unique(np.array(self.task_ids), return_index=True, return_inverse=True)
+        task = self.pool
+        first = np.unique(task, return_index=True)[1]
         n_tasks = len(first)
 
         def total(cells: FloatArray) -> FloatArray:
@@ -106,6 +135,9 @@ class OutcomeTable:
             cost = np.where(np.isnan(cost), other.cost, cost)
             unseen = np.minimum(unseen, other.unseen_prob)
         pooled = self.rows(first)
+        if pooled.cluster_ids is not None:
+            of_task = dict(zip(reversed(pooled.task_ids), reversed(pooled.cluster_ids), strict=True))
+            pooled = replace(pooled, cluster_ids=tuple(of_task[task_id] for task_id in pooled.task_ids))
         return replace(pooled, accuracy=accuracy, standard_error=error, observed_prob=1 - unseen, cost=cost, stages=None)
 
     def rows(self, chosen: IntArray) -> Self:
@@ -122,10 +154,11 @@ class OutcomeTable:
             cost=self.cost[chosen],
             is_forced=self.is_forced[chosen],
             stages=None if self.stages is None else self.stages.rows(chosen),
+            metadata=None if self.metadata is None else tuple(self.metadata[row] for row in chosen),
         )
 
 
-_Row = tuple[str | None, tuple[float, ...], str, str, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, bool]
+_Row = tuple[str | None, Facts, tuple[float, ...], str, str, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, bool]
 
 
 def _row(entry: LoggedDecision, menu: Menu, unit: Unit) -> _Row | None:
@@ -144,7 +177,8 @@ def _row(entry: LoggedDecision, menu: Menu, unit: Unit) -> _Row | None:
         accuracy[action], error[action], cost[action] = cell.accuracy, cell.standard_error, cell.cost
     prob = _observed_prob(entry, menu)
     cluster = decision.thread_id or decision.task_id
-    return entry.task_text, structure, decision.task_id, cluster, stages, accuracy, error, prob, cost, decision.reason == "forced"
+    task = entry.task_text, entry.metadata, structure, decision.task_id, cluster
+    return *task, stages, accuracy, error, prob, cost, decision.reason == "forced"
 
 
 def _structure(entry: LoggedDecision) -> tuple[float, ...] | None:
