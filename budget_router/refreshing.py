@@ -33,7 +33,11 @@ class Refresh:
     n_decisions: int
     n_tasks: int
     n_graded: dict[str, int]
-    """Tasks on which each strategy's accuracy is known, the smaller votes that a bundle prices included."""
+    """Tasks on which each strategy was graded, the smaller votes that a bundle prices included."""
+    n_weak: dict[str, int]
+    """Tasks on which agreement alone speaks for a strategy; all 0 unless weak labels were asked for."""
+    weak_doubts: tuple[str, ...]
+    """Why weak labels that were asked for were not given: found, limit, mend."""
     allocation: Allocation
     """The solve on the completed table: the shadow price of the budget on what was logged."""
     accuracy: OffPolicyEstimate
@@ -56,6 +60,7 @@ def refresh(
     budget: Budget,
     learner: str = "value",
     columns: Collection[str] | None = None,
+    weak_labels: bool = False,
     since: datetime | None = None,
     until: datetime | None = None,
     seed: int = 0,
@@ -68,6 +73,7 @@ def refresh(
         budget: at which the table is solved and the candidate is judged; the policy serves every other budget too.
         learner: `value` or `imitator`.
         columns: names of the tasks' metadata to learn from; all of it when not given, none of it when empty.
+        weak_labels: learn from ungraded votes as well, by how far their samples agree; estimates rest on grades alone.
         since: first moment of the window.
         until: end of the window.
         seed: of the folds.
@@ -77,8 +83,9 @@ def refresh(
     """
     if learner not in LEARNERS:
         raise InvalidInput(f"no learner {learner!r}: there are {', '.join(LEARNERS)}")
-    table = OutcomeTable.from_log(ledger.read(since=since, until=until), menu, unit=budget.unit, columns=columns)
-    if not table.is_observed.any():
+    logged = ledger.read(since=since, until=until)
+    table = OutcomeTable.from_log(logged, menu, unit=budget.unit, columns=columns, weak_labels=weak_labels)
+    if np.isnan(table.graded).all():
         raise NotEnoughEvidence(f"none of the {len(table.task_ids)} settled decisions is graded: call router.grade first")
     policy = LEARNERS[learner](budget=budget.per_task).fit(table, rng=np.random.default_rng(seed))
     by_task = policy.table_
@@ -86,7 +93,8 @@ def refresh(
     accuracy, cost = completed(features, by_task, policy.accuracy_, policy.cost_)
     allocation = solve(accuracy, cost, max(budget.per_task, float(cost.min(axis=1).mean())))
     held_out, gain, spend = _judge(policy, table, budget.per_task)
-    graded, n_tasks = by_task.is_observed.sum(axis=0), len(set(table.task_ids))
+    n_tasks, n_graded = len(set(table.task_ids)), (~np.isnan(by_task.graded)).sum(axis=0)
+    n_weak = by_task.is_observed.sum(axis=0) - n_graded
     record = record_of(
         policy,
         evidence={
@@ -94,6 +102,7 @@ def refresh(
             "learner": learner,
             "n_decisions": len(table.task_ids),
             "n_tasks": n_tasks,
+            "n_weak": dict(zip(menu.names, n_weak.tolist(), strict=True)),
             "shadow_price": allocation.lam,
             "duality_gap": allocation.duality_gap,
             "accuracy": _known(held_out),
@@ -109,7 +118,9 @@ def refresh(
         budget=budget,
         n_decisions=len(table.task_ids),
         n_tasks=n_tasks,
-        n_graded=dict(zip(menu.names, graded.tolist(), strict=True)),
+        n_graded=dict(zip(menu.names, n_graded.tolist(), strict=True)),
+        n_weak=dict(zip(menu.names, n_weak.tolist(), strict=True)),
+        weak_doubts=table.weak_doubts,
         allocation=allocation,
         accuracy=held_out,
         gain=gain,

@@ -46,11 +46,11 @@ class Revealed:
 
     @classmethod
     def scores(cls, table: OutcomeTable) -> Self:
-        """Scores of the graded decisions that a policy made: forced ones have no propensity to weigh by."""
+        """Scores of the graded decisions that a policy made; forced ones have no propensity to weigh by, weak labels no truth."""
         settled = ~np.isnan(table.cost) & ~table.is_forced[:, None]
-        rows = np.flatnonzero(table.is_observed.any(axis=1) & ~table.is_forced)
+        rows = np.flatnonzero(~np.isnan(table.graded).all(axis=1) & ~table.is_forced)
         graded = table.rows(rows)
-        return cls(graded.accuracy, graded.observed_prob, graded.task_ids, tuple(table.menu.names), settled.sum(axis=0), rows)
+        return cls(graded.graded, graded.observed_prob, graded.task_ids, tuple(table.menu.names), settled.sum(axis=0), rows)
 
     @classmethod
     def spends(cls, table: OutcomeTable) -> Self:

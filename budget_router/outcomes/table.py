@@ -16,6 +16,7 @@ from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION,
 from budget_router.menu import Escalate, Menu
 from budget_router.outcomes.bundle import Bundle
 from budget_router.outcomes.stages import Stages, composed, shows_a_stage, stages_row
+from budget_router.outcomes.weak_labels import WeakLabels
 from budget_router.records import LoggedDecision
 
 MIN_CLUSTERS = 10
@@ -55,11 +56,20 @@ class OutcomeTable:
     """What the rows tell of the stages of escalations, for `by_task`; `None` when the menu has none."""
     metadata: tuple[Facts, ...] | None = None
     """(n,) facts of each row's task to learn from; `None`: none are known."""
+    is_weak: NDArray[np.bool_] | None = None
+    """(n, n_strategies) whether an accuracy is what agreement makes probable, and not a grade; `None`: none is."""
+    weak_doubts: tuple[str, ...] = ()
+    """Why weak labels that were asked for were not given."""
 
     @property
     def is_observed(self) -> NDArray[np.bool_]:
-        """(n, n_strategies) whether a cell's accuracy is known."""
+        """(n, n_strategies) whether a cell's accuracy is known, be it by a weak label."""
         return ~np.isnan(self.accuracy)
+
+    @property
+    def graded(self) -> FloatArray:
+        """(n, n_strategies) accuracy where it was graded, NaN elsewhere: what estimates and gates may rest on."""
+        return self.accuracy if self.is_weak is None else np.where(self.is_weak, np.nan, self.accuracy)
 
     @property
     def cluster(self) -> IntArray:
@@ -70,7 +80,13 @@ class OutcomeTable:
 
     @classmethod
     def from_log(
-        cls, logged: Iterable[LoggedDecision], menu: Menu, *, unit: Unit, columns: Collection[str] | None = None
+        cls,
+        logged: Iterable[LoggedDecision],
+        menu: Menu,
+        *,
+        unit: Unit,
+        columns: Collection[str] | None = None,
+        weak_labels: bool = False,
     ) -> Self:
         """Build the table from settled decisions, forced ones too.
 
@@ -81,19 +97,45 @@ class OutcomeTable:
             menu: strategies to choose from, the columns of the table.
             unit: of the costs.
             columns: names of the metadata to learn from; `None`: all of it.
+            weak_labels: fill cells of ungraded votes by how far their samples agree, as graded ones of the same sampling show;
+                see `budget_router.outcomes.weak_labels`. Then the log is read into memory.
 
         Raises:
             NotEnoughEvidence: no decision is left.
         """
-        rows = [row for entry in logged if (row := _row(entry, menu, unit)) is not None]
+        weak = None
+        if weak_labels:
+            logged = list(logged)
+            weak = WeakLabels.fit(
+                (entry.decision.task_id, Bundle.of(entry, entry.settlement, unit))
+                for entry in logged
+                if entry.settlement is not None
+            )
+        rows = [row for entry in logged if (row := _row(entry, menu, unit, weak)) is not None]
         if not rows:
             raise NotEnoughEvidence("the log holds no settled decision with a strategy of this menu: serve and settle some first")
         texts, metadata, structure, ids, clusters, parts, *cells = zip(*rows, strict=True)
-        accuracy, error, prob, cost, is_forced = map(np.array, cells)
+        accuracy, error, prob, cost, is_forced, is_weak = map(np.array, cells)
         kept = None if None in texts else texts
         stages = Stages.of(parts) if any(isinstance(strategy, Escalate) for strategy in menu) else None
         told = tuple({name: facts[name] for name in facts if columns is None or name in columns} for facts in metadata)
-        return cls(menu, unit, kept, np.array(structure), ids, accuracy, error, prob, cost, is_forced, clusters, stages, told)
+        return cls(
+            menu,
+            unit,
+            kept,
+            np.array(structure),
+            ids,
+            accuracy,
+            error,
+            prob,
+            cost,
+            is_forced,
+            clusters,
+            stages,
+            told,
+            is_weak[:, None] & ~np.isnan(accuracy) if weak_labels else None,
+            weak.doubts if weak else (),
+        )
 
     @cached_property
     def pool(self) -> IntArray:
@@ -111,34 +153,54 @@ class OutcomeTable:
         """One row per task: cells averaged by their precision, costs plainly; `observed_prob` of seeing a cell at least once.
 
         A task whose facts differ between decisions has a row for each of them, all in one cluster. An escalation that was not
-        tried on a task is priced from its two stages where other decisions show both.
+        tried on a task is priced from its two stages where other decisions show both. A grade displaces weak labels of its cell,
+        and several weak labels are no surer than one: they guess at the same truth.
         """
         task = self.pool
         first = np.unique(task, return_index=True)[1]
         n_tasks = len(first)
 
-        def total(cells: FloatArray) -> FloatArray:
+        def total(cells: FloatArray | NDArray[np.bool_]) -> FloatArray:
             sums = np.zeros((n_tasks, len(self.menu)))
             np.add.at(sums, task, np.nan_to_num(cells))
             return sums
 
-        precision = np.where(self.is_observed, 1 / np.square(self.standard_error), 0.0)
+        n_graded = total(~np.isnan(self.graded))
+        is_weak = (n_graded == 0) & (total(self.is_observed) > 0)
+        is_counted = np.where(n_graded[task] > 0, ~np.isnan(self.graded), self.is_observed)
+        precision = np.where(is_counted, 1 / np.square(self.standard_error), 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 is an unobserved cell: NaN, as it should be
             accuracy = total(precision * np.nan_to_num(self.accuracy)) / total(precision)
-            error = np.where(np.isnan(accuracy), np.nan, np.sqrt(1 / total(precision)))
+            n_alike = np.where(is_weak, total(is_counted), 1.0)
+            error = np.where(np.isnan(accuracy), np.nan, np.sqrt(n_alike / total(precision)))
             cost = total(self.cost) / total(np.where(np.isnan(self.cost), 0.0, 1.0))
             unseen = np.exp(total(np.log1p(-np.minimum(self.observed_prob, 1 - 1e-12))))
         if self.stages is not None:
             other = composed(self.stages, self.observed_prob, task, n_tasks)
-            is_open = np.isnan(accuracy) & ~np.isnan(other.accuracy)
+            is_open = (np.isnan(accuracy) | is_weak) & ~np.isnan(other.accuracy)
             accuracy, error = np.where(is_open, other.accuracy, accuracy), np.where(is_open, other.standard_error, error)
             cost = np.where(np.isnan(cost), other.cost, cost)
             unseen = np.minimum(unseen, other.unseen_prob)
-        pooled = self.rows(first)
-        if pooled.cluster_ids is not None:
-            of_task = dict(zip(reversed(pooled.task_ids), reversed(pooled.cluster_ids), strict=True))
-            pooled = replace(pooled, cluster_ids=tuple(of_task[task_id] for task_id in pooled.task_ids))
-        return replace(pooled, accuracy=accuracy, standard_error=error, observed_prob=1 - unseen, cost=cost, stages=None)
+            is_weak &= ~is_open
+        return replace(
+            self.rows(first),
+            cluster_ids=self._clusters_by_task(first),
+            accuracy=accuracy,
+            standard_error=error,
+            observed_prob=1 - unseen,
+            cost=cost,
+            stages=None,
+            is_weak=None if self.is_weak is None else is_weak,
+        )
+
+    def _clusters_by_task(self, first: IntArray) -> tuple[str, ...] | None:
+        """Cluster of each pooled row, by the first row of it; all rows of a task are in one."""
+        if self.cluster_ids is None:
+            return None
+        of_task: dict[str, str] = {}
+        for row in first.tolist():
+            of_task.setdefault(self.task_ids[row], self.cluster_ids[row])
+        return tuple(of_task[self.task_ids[row]] for row in first.tolist())
 
     def rows(self, chosen: IntArray) -> Self:
         """The table of some of its rows."""
@@ -155,13 +217,16 @@ class OutcomeTable:
             is_forced=self.is_forced[chosen],
             stages=None if self.stages is None else self.stages.rows(chosen),
             metadata=None if self.metadata is None else tuple(self.metadata[row] for row in chosen),
+            is_weak=None if self.is_weak is None else self.is_weak[chosen],
         )
 
 
-_Row = tuple[str | None, Facts, tuple[float, ...], str, str, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, bool]
+_Row = tuple[
+    str | None, Facts, tuple[float, ...], str, str, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, bool, bool
+]
 
 
-def _row(entry: LoggedDecision, menu: Menu, unit: Unit) -> _Row | None:
+def _row(entry: LoggedDecision, menu: Menu, unit: Unit, weak: WeakLabels | None) -> _Row | None:
     decision, settlement = entry.decision, entry.settlement
     revealed = menu.priced_by(decision.strategy)
     structure = _structure(entry)
@@ -175,10 +240,14 @@ def _row(entry: LoggedDecision, menu: Menu, unit: Unit) -> _Row | None:
     for action in revealed:
         cell = bundle.cell(menu.root[action])
         accuracy[action], error[action], cost[action] = cell.accuracy, cell.standard_error, cell.cost
+    calibration = weak.of(bundle) if weak else None
+    if calibration is not None:
+        for action in revealed:
+            accuracy[action], error[action] = calibration.cell(bundle, menu.root[action])
     prob = _observed_prob(entry, menu)
     cluster = decision.thread_id or decision.task_id
     task = entry.task_text, entry.metadata, structure, decision.task_id, cluster
-    return *task, stages, accuracy, error, prob, cost, decision.reason == "forced"
+    return *task, stages, accuracy, error, prob, cost, decision.reason == "forced", calibration is not None
 
 
 def _structure(entry: LoggedDecision) -> tuple[float, ...] | None:
