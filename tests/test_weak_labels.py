@@ -15,7 +15,7 @@ from budget_router.evaluation import Revealed
 from budget_router.evaluation.off_policy import doubly_robust
 from budget_router.outcomes import OutcomeTable, vote_accuracy
 from budget_router.outcomes.bundle import Bundle
-from budget_router.outcomes.weak_labels import MIN_GRADED_ALIKE, MIN_GRADED_TASKS, Calibration, WeakLabels
+from budget_router.outcomes.weak_labels import MIN_GRADED_TASKS, Calibration, WeakLabels
 from tests.test_outcomes import logged
 
 law = settings(derandomize=True, deadline=None, max_examples=60)
@@ -144,7 +144,7 @@ def test_bundles_of_one_task_are_one_observation():
 def test_what_holds_for_other_samplings_is_where_a_thinly_graded_one_starts():
     rng = np.random.default_rng(5)
     wrong = [visit(rng, ease=0.1, task_id=f"t{row}") for row in range(100)]
-    warm = [visit(rng, ease=0.1, strategy="warm", task_id=f"w{row}") for row in range(MIN_GRADED_ALIKE)]
+    warm = [visit(rng, ease=0.1, strategy="warm", task_id=f"w{row}") for row in range(MIN_GRADED_TASKS)]
     alone = Calibration.fit(graded_bundles(warm))
     among = WeakLabels.fit(graded_bundles([*wrong, *warm])).calibrations[MENU["warm"].sampling.key]
     assert among.expected(["5"] * 5)[0]["5"] < alone.expected(["5"] * 5)[0]["5"]
@@ -209,8 +209,8 @@ def test_too_few_grades_are_told_with_what_is_missing():
     table = table_of([*visits(MIN_GRADED_TASKS - 1, seed=9)[1], *visits(3, seed=10, graded=False, name="u")[1]])
     assert not table.is_weak.any()
     assert table.weak_doubts == (
-        f"five: {MIN_GRADED_TASKS - 1} tasks with several graded samples drawn alike, {MIN_GRADED_TASKS - 1} drawn anyhow, "
-        f"{MIN_GRADED_ALIKE} and {MIN_GRADED_TASKS} are needed: grade more of them, with answer_scores",
+        f"five: {MIN_GRADED_TASKS - 1} tasks have several graded samples drawn alike, {MIN_GRADED_TASKS} are needed: "
+        "grade more of them, with answer_scores",
     )
 
 
