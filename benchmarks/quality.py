@@ -4,13 +4,15 @@ With `--test ROOT` a policy is trained on the one half and tested on the other; 
 completion tokens of all samples drawn. `mix_at_spend` is the best static mix of fixed votes on the very test tasks at the
 policy's realised spend, `mix_full` the same with early stopping and escalation in the mix, `gain` what the
 policy's accuracy is above the first, by paired bootstrap over groups with the hull drawn again each time. `value_fixed` is the
-value policy on fixed votes alone. Rivals are told of in `benchmarks.rivals`.
+value policy on fixed votes alone, `value_told` the one that is told each task's category, as a fact of its metadata. Rivals are
+told of in `benchmarks.rivals`.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +34,8 @@ N_DRAWS = 300
 LEARNERS: dict[str, type[LearnedPolicy]] = {"value": ValuePolicy, "imitator": OracleImitator}
 
 
-ON_LOGS = (*LEARNERS, "value_fixed", "static_mix", "group_label", "length_heuristic")
+OURS = (*LEARNERS, "value_fixed", "value_told")
+ON_LOGS = (*OURS, "static_mix", "group_label", "length_heuristic")
 """Policies that partial feedback leaves standing; the others need every strategy's outcome on every task."""
 
 
@@ -54,11 +57,14 @@ def learned(name: str, train: Recorded, test: Recorded, budgets: Sequence[float]
         return {budget: probabilities @ spread for budget, probabilities in within.items()}
     table = train.full() if feedback == "full" else train.partial(rng)
     tasks = [Task(text) for text in test.texts]
+    if name == "value_told":
+        table = replace(table, metadata=train.facts)
+        tasks = [Task(text, metadata=facts) for text, facts in zip(test.texts, test.facts, strict=True)]
     chosen = {}
     policy = None
     for budget in budgets:
         if policy is None or name == "imitator":  # an imitator's labels are those of a budget
-            policy = LEARNERS[name](budget=budget).fit(table, rng=np.random.default_rng(seed))
+            policy = LEARNERS.get(name, ValuePolicy)(budget=budget).fit(table, rng=np.random.default_rng(seed))
             prediction = policy.predict(tasks)
         chosen[budget] = policy.choose(prediction, budget).probabilities
     return chosen
@@ -120,7 +126,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:  # Any: JSON
         parts = [(train.rows(outside), train.rows(inside)) for outside, inside in folds(train, seed=0)]
     else:
         parts = [(train, load(options.dataset, options.test, is_adaptive=not options.fixed))]
-    left_out = set() if train.labels is not None else {"group_label"}
+    left_out = set() if train.labels is not None else {"group_label", "value_told"}
     if options.feedback == "partial":
         left_out |= ROUTERS.keys() - set(ON_LOGS)
     whole = joined([other for _, other in parts])
@@ -202,7 +208,7 @@ def main() -> None:
     parser.add_argument("--budgets", type=float, nargs="+")
     parser.add_argument("--feedback", choices=["full", "partial"], default="full")
     parser.add_argument("--seeds", type=int, default=3, help="logs drawn under partial feedback")
-    names = [*LEARNERS, "value_fixed", *ROUTERS]
+    names = [*OURS, *ROUTERS]
     parser.add_argument("--policies", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--fixed", action="store_true", help="leave early stopping and escalation off the menu")
     parser.add_argument("--json", action="store_true", help="print JSON")

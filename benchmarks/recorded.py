@@ -17,7 +17,7 @@ import numpy as np
 
 from budget_router import EarlyStop, Escalate, Menu, SelfConsistency, SingleShot, Strategy
 from budget_router.allocation import FloatArray, IntArray
-from budget_router.features import structural_features
+from budget_router.features import Facts, structural_features
 from budget_router.outcomes import OutcomeTable, early_stop_value, escalation_value, vote_accuracy
 from budget_router.strategy import stages
 
@@ -62,6 +62,11 @@ class Recorded:
     """(n, n_strategies)."""
     cost: FloatArray
     """(n, n_strategies)."""
+
+    @property
+    def facts(self) -> tuple[Facts, ...]:
+        """What is known of each task beside its text: its category."""
+        return tuple({} if self.labels is None else {"category": label} for label in self.labels or self.texts)
 
     @property
     def plain(self) -> IntArray:

@@ -1,6 +1,7 @@
 """Learn again from what was logged: read, tabulate, solve, learn, estimate, save; promoting is a step of its own."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,7 +33,11 @@ class Refresh:
     n_decisions: int
     n_tasks: int
     n_graded: dict[str, int]
-    """Tasks on which each strategy's accuracy is known, the smaller votes that a bundle prices included."""
+    """Tasks on which each strategy was graded, the smaller votes that a bundle prices included."""
+    n_weak: dict[str, int]
+    """Tasks on which agreement alone speaks for a strategy; all 0 unless weak labels were asked for."""
+    weak_doubts: tuple[str, ...]
+    """Why weak labels that were asked for were not given: found, limit, mend."""
     allocation: Allocation
     """The solve on the completed table: the shadow price of the budget on what was logged."""
     accuracy: OffPolicyEstimate
@@ -54,6 +59,8 @@ def refresh(
     menu: Menu,
     budget: Budget,
     learner: str = "value",
+    columns: Collection[str] | None = None,
+    weak_labels: bool = False,
     since: datetime | None = None,
     until: datetime | None = None,
     seed: int = 0,
@@ -65,6 +72,8 @@ def refresh(
         menu: strategies to choose from; decisions under older menus count where their strategies draw alike.
         budget: at which the table is solved and the candidate is judged; the policy serves every other budget too.
         learner: `value` or `imitator`.
+        columns: names of the tasks' metadata to learn from; all of it when not given, none of it when empty.
+        weak_labels: learn from ungraded votes as well, by how far their samples agree; estimates rest on grades alone.
         since: first moment of the window.
         until: end of the window.
         seed: of the folds.
@@ -74,8 +83,9 @@ def refresh(
     """
     if learner not in LEARNERS:
         raise InvalidInput(f"no learner {learner!r}: there are {', '.join(LEARNERS)}")
-    table = OutcomeTable.from_log(ledger.read(since=since, until=until), menu, unit=budget.unit)
-    if not table.is_observed.any():
+    logged = ledger.read(since=since, until=until)
+    table = OutcomeTable.from_log(logged, menu, unit=budget.unit, columns=columns, weak_labels=weak_labels)
+    if np.isnan(table.graded).all():
         raise NotEnoughEvidence(f"none of the {len(table.task_ids)} settled decisions is graded: call router.grade first")
     policy = LEARNERS[learner](budget=budget.per_task).fit(table, rng=np.random.default_rng(seed))
     by_task = policy.table_
@@ -83,14 +93,16 @@ def refresh(
     accuracy, cost = completed(by_task, held_out.score if held_out.accuracy is None else held_out.accuracy, held_out.cost)
     allocation = solve(accuracy, cost, max(budget.per_task, float(cost.min(axis=1).mean())))
     reached, gain, spend = _judge(policy, table, budget.per_task)
-    graded = by_task.is_observed.sum(axis=0)
+    n_tasks, n_graded = len(set(table.task_ids)), (~np.isnan(by_task.graded)).sum(axis=0)
+    n_weak = by_task.is_observed.sum(axis=0) - n_graded
     record = record_of(
         policy,
         evidence={
             "budget": budget.model_dump(exclude_none=True),
             "learner": learner,
             "n_decisions": len(table.task_ids),
-            "n_tasks": len(by_task.task_ids),
+            "n_tasks": n_tasks,
+            "n_weak": dict(zip(menu.names, n_weak.tolist(), strict=True)),
             "shadow_price": allocation.lam,
             "duality_gap": allocation.duality_gap,
             "accuracy": _known(reached),
@@ -105,8 +117,10 @@ def refresh(
         version=record.version,
         budget=budget,
         n_decisions=len(table.task_ids),
-        n_tasks=len(by_task.task_ids),
-        n_graded=dict(zip(menu.names, graded.tolist(), strict=True)),
+        n_tasks=n_tasks,
+        n_graded=dict(zip(menu.names, n_graded.tolist(), strict=True)),
+        n_weak=dict(zip(menu.names, n_weak.tolist(), strict=True)),
+        weak_doubts=table.weak_doubts,
         allocation=allocation,
         accuracy=reached,
         gain=gain,
@@ -119,9 +133,8 @@ def _judge(
     policy: LearnedPolicy, table: OutcomeTable, budget: float
 ) -> tuple[OffPolicyEstimate, OffPolicyEstimate, OffPolicyEstimate]:
     """Accuracy, gain over the static mix, and spend of the policy, by held-out predictions on what was logged."""
-    row_of = {task_id: row for row, task_id in enumerate(policy.table_.task_ids)}
     scores, spends = Revealed.scores(table), Revealed.spends(table)
-    scored, billed = (np.array([row_of[task_id] for task_id in log.task_ids], dtype=np.intp) for log in (scores, spends))
+    scored, billed = table.pool[scores.rows], table.pool[spends.rows]
     held_out = policy.held_out_
     chosen = PriceCurve.of(held_out).choose(held_out, budget, floor=0.0).probabilities
     predicted = held_out.accuracy if held_out.accuracy is not None else held_out.score

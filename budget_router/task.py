@@ -29,7 +29,7 @@ class Task(Word):
     group: Name | None = None
     """The budget it draws on: a team, a route, an agent."""
     metadata: dict[str, MetadataValue] = Field(default_factory=dict)
-    """Facts known before the answer, kept with the decision and shown in reports by name."""
+    """Facts known before the answer, kept with the decision, learned from, and shown in reports by name; a text is a category."""
 
     def __init__(self, /, text: str = "", **fields: Any) -> None:  # Any: pydantic checks the fields just below
         super().__init__(text=check_text(text), **fields)

@@ -52,10 +52,14 @@ def test_the_demo_writes_a_table_that_fits_a_terminal(told):
 def test_refresh_learns_again_from_the_demos_ledger_and_policies_lists_both(told):
     url = "sqlite:///here/spend.db"
     done = typed(
-        "refresh", "--ledger", url, "--budget", "22:completion_tokens", "--learner", "imitator", "--json", folder=told[0]
+        "refresh",
+        *("--ledger", url, "--budget", "22:completion_tokens", "--learner", "imitator", "--weak-labels", "--json"),
+        folder=told[0],
     )
     assert done.returncode == 0, done.stderr
     refreshed = json.loads(done.stdout)
+    assert set(refreshed["n_weak"].values()) == {0}  # the demo grades every task that it learns from
+    assert refreshed["weak_doubts"] == []
 
     listed = json.loads(typed("policies", "--ledger", url, "--json", folder=told[0]).stdout)
 

@@ -126,9 +126,9 @@ def test_of_a_long_text_its_beginning_and_its_end_are_read():
     assert len(tokens) < MAX_READ_CHARACTERS
 
 
-def test_features_see_only_the_text():
+def test_features_see_only_the_text_and_what_is_known_beside_it():
     assert list(inspect.signature(structural_features).parameters) == ["text"]
-    assert list(inspect.signature(Featuriser.transform).parameters) == ["self", "texts"]
+    assert list(inspect.signature(Featuriser.transform).parameters) == ["self", "texts", "metadata"]
 
 
 def test_fitting_twice_on_the_same_texts_learns_the_same():

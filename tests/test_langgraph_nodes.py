@@ -175,7 +175,7 @@ def test_a_function_reads_the_task_from_the_users_own_state(call: Callable[..., 
     def problem(state: PydanticQuestion) -> Task:
         return Task(state.question.upper(), metadata={"length": len(state.question)})
 
-    node = budgeted_reasoner(router, ScriptedModel(["4"]), task_from=problem, group="team")
+    node = budgeted_reasoner(router, ScriptedModel(["4"]), task_from=problem, group="team", facts_from=None)
     call(alone(PydanticQuestion, node).compile(), {"question": "two plus two?"})
 
     entry = only(router)

@@ -48,6 +48,7 @@ def logged(
     settled=True,
     status="ok",
     calls=(),
+    metadata=None,
     **fields,
 ):
     """One decision with its end and its grade."""
@@ -62,6 +63,7 @@ def logged(
             **fields,
         ),
         task_text=text,
+        metadata=metadata or {},
         menu=menu,
         calls=calls,
         settlement=example_settlement(
@@ -460,6 +462,33 @@ def test_pooling_keeps_every_task_and_every_cell_that_was_seen(visits):
         mine = np.array([one == task_id for one in table.task_ids])
         assert pooled.is_observed[row].tolist() == table.is_observed[mine].any(axis=0).tolist()
         assert (~np.isnan(pooled.cost[row])).tolist() == (~np.isnan(table.cost[mine])).any(axis=0).tolist()
+
+
+def states(*metadata, task_id="t"):
+    """A log in which each state of one task is visited by many other tasks too, so that it tells tasks apart."""
+    others = [logged(task_id=f"other {one}", metadata=facts) for facts in metadata for one in range(20)]
+    return [*(logged(task_id=task_id, metadata=facts) for facts in metadata), *others]
+
+
+def test_a_task_in_another_state_is_learned_from_as_another_one_in_the_same_cluster():
+    table = table_of(*states({"step": 1}, {"step": 9}, {"step": 1}))
+    pooled = table.by_task()
+    mine = [row for row, task_id in enumerate(pooled.task_ids) if task_id == "t"]
+    assert sorted(pooled.metadata[row]["step"] for row in mine) == [1, 9]
+    assert len(set(pooled.cluster[mine])) == 1
+    assert pooled.task_ids[table.pool[0]] == "t"
+    assert table.pool[0] == table.pool[2] != table.pool[1]
+
+
+def test_facts_that_tell_no_tasks_apart_do_not_part_the_rows_of_one():
+    entries = [logged(metadata={"request_id": f"r{one}"}) for one in range(40)]
+    assert len(table_of(*entries).by_task().task_ids) == 1
+
+
+def test_a_table_holds_the_facts_that_are_asked_for():
+    entry = logged(metadata={"team": "north", "turn": 3})
+    for columns, told in ((None, {"team": "north", "turn": 3}), (["turn"], {"turn": 3}), ((), {})):
+        assert OutcomeTable.from_log([entry], MENU, unit="tokens", columns=columns).metadata == (told,)
 
 
 def test_rows_of_a_table_are_a_table():

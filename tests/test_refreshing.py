@@ -19,6 +19,7 @@ from budget_router import (
     SelfConsistency,
     SingleShot,
     Spend,
+    Task,
     refresh,
 )
 from budget_router.errors import InvalidInput, NotEnoughEvidence
@@ -112,6 +113,19 @@ def test_a_strategy_that_thinks_is_kept_for_what_needs_it(refreshed):
     is_proof = np.array([task.metadata["kind"] == "proof" for task in some])
     assert chosen[is_proof, 2].mean() > 0.7
     assert chosen[~is_proof, 2].mean() < 0.2
+
+
+def test_what_is_known_beside_the_text_is_learned_from_unless_it_is_left_out(ledger):
+    told = [Task("Do as before.", metadata={"kind": kind}) for kind in ("sum", "proof")]
+    thinking_gains = {}
+    for columns in (None, ("kind",), ()):
+        policy = refresh(ledger, menu=MENU, budget=BUDGET, columns=columns).policy
+        accuracy = policy.predict(told).accuracy
+        thinking_gains[columns] = (accuracy[:, 2] - accuracy[:, 0]).tolist()
+    assert thinking_gains[None] == thinking_gains["kind",]
+    on_sums, on_proofs = thinking_gains[None]
+    assert on_proofs > on_sums + 0.1
+    assert thinking_gains[()][0] == thinking_gains[()][1]
 
 
 # --- what is said for it

@@ -199,7 +199,7 @@ def doubly_robust(table: OutcomeTable, predicted: FloatArray, target_prob: Float
         predicted: (n, n_strategies), m.
         target_prob: (n, n_strategies), π.
     """
-    log = Revealed(table.accuracy, table.observed_prob, table.task_ids, tuple(table.menu.names))
+    log = Revealed(table.graded, table.observed_prob, table.task_ids, tuple(table.menu.names))
     return dr_terms(log, target_prob=target_prob, predicted=predicted)
 
 

@@ -1,6 +1,6 @@
 """What a log reveals: some cells of every decision's row, each with the probability of being seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -30,6 +30,8 @@ class Revealed:
     n_settled: IntArray | None = None
     """(n_strategies,) decisions that could have been graded; `None` where whatever was settled is known, or the probability of
     being graded is part of `prob`."""
+    rows: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    """(n,) row of the table that each came from; empty where it came from none."""
 
     def __post_init__(self) -> None:
         shape = (len(self.task_ids), len(self.strategies))
@@ -44,16 +46,18 @@ class Revealed:
 
     @classmethod
     def scores(cls, table: OutcomeTable) -> Self:
-        """Scores of the graded decisions that a policy made: forced ones have no propensity to weigh by."""
+        """Scores of the graded decisions that a policy made; forced ones have no propensity to weigh by, weak labels no truth."""
         settled = ~np.isnan(table.cost) & ~table.is_forced[:, None]
-        graded = table.rows(np.flatnonzero(table.is_observed.any(axis=1) & ~table.is_forced))
-        return cls(graded.accuracy, graded.observed_prob, graded.task_ids, tuple(table.menu.names), settled.sum(axis=0))
+        rows = np.flatnonzero(~np.isnan(table.graded).all(axis=1) & ~table.is_forced)
+        graded = table.rows(rows)
+        return cls(graded.graded, graded.observed_prob, graded.task_ids, tuple(table.menu.names), settled.sum(axis=0), rows)
 
     @classmethod
     def spends(cls, table: OutcomeTable) -> Self:
         """Spends of the settled decisions that a policy made, graded or not, in the table's unit."""
-        settled = table.rows(np.flatnonzero(~np.isnan(table.cost).all(axis=1) & ~table.is_forced))
-        return cls(settled.cost, settled.observed_prob, settled.task_ids, tuple(table.menu.names))
+        rows = np.flatnonzero(~np.isnan(table.cost).all(axis=1) & ~table.is_forced)
+        settled = table.rows(rows)
+        return cls(settled.cost, settled.observed_prob, settled.task_ids, tuple(table.menu.names), rows=rows)
 
     @cached_property
     def is_observed(self) -> NDArray[np.bool_]:

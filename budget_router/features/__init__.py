@@ -1,7 +1,8 @@
 """Features of a task that are known before any answer; versioned, and the same for one task as for many."""
 
+from budget_router.features.columns import Columns, Facts
 from budget_router.features.featuriser import Featuriser
 from budget_router.features.projection import TextProjection
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
 
-__all__ = ["STRUCTURE_NAMES", "STRUCTURE_VERSION", "Featuriser", "TextProjection", "structural_features"]
+__all__ = ["STRUCTURE_NAMES", "STRUCTURE_VERSION", "Columns", "Facts", "Featuriser", "TextProjection", "structural_features"]

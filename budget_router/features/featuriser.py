@@ -1,4 +1,4 @@
-"""All features of a task, side by side: its structure, and where its words place it among the tasks seen."""
+"""All features of a task, side by side: its structure, where its words place it among the tasks seen, and its user's facts."""
 
 import hashlib
 import math
@@ -9,17 +9,14 @@ import numpy as np
 
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.errors import ArtifactError
+from budget_router.features.columns import COLUMNS_VERSION, Columns, Facts
 from budget_router.features.projection import TextProjection
+from budget_router.features.standardising import centre_and_scale, standardised
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
-
-_REACH = 4.0
-"""Deviations beyond which structure is cut off, so that one odd text cannot run away with a line."""
-_LEAST_SPREAD = 1e-9
-"""A feature that never varied in training is left unscaled."""
 
 
 class Featuriser:
-    """Turns texts into rows of numbers known before any answer: standardised structure, then the text projection.
+    """Turns tasks into rows of numbers known before any answer: standardised structure, the text projection, the user's columns.
 
     Args:
         n_components: width of the text projection.
@@ -28,41 +25,50 @@ class Featuriser:
     def __init__(self, n_components: int = 24) -> None:
         self.n_components = n_components
 
-    def fit(self, structure: FloatArray, texts: Sequence[str] | None) -> Self:
-        """Learn centre and scale of the structure, and the projection; without texts there is no projection.
+    def fit(self, structure: FloatArray, texts: Sequence[str] | None, metadata: Sequence[Facts] | None = None) -> Self:
+        """Learn centre and scale of the structure, the projection and the columns; without texts there is no projection.
 
         Args:
             structure: (n_tasks, n_structural_features), of `structural_features`.
             texts: of the same tasks; `None` where a ledger keeps none.
+            metadata: of the same tasks; `None` where nothing is known of any of them.
         """
-        self.centre_: FloatArray = structure.mean(axis=0)
-        spread = structure.std(axis=0)
-        self.scale_: FloatArray = np.where(spread > _LEAST_SPREAD, spread, 1.0)
+        self.centre_, self.scale_ = centre_and_scale(structure)
         self.projection_ = None if texts is None else TextProjection(self.n_components).fit(texts)
+        columns = Columns().fit(metadata or ())
+        self.columns_ = columns if columns.width else None
         return self
 
-    def transform(self, texts: Sequence[str]) -> FloatArray:
-        """Features of texts; (n_texts, n_features)."""
+    def transform(self, texts: Sequence[str], metadata: Sequence[Facts] | None = None) -> FloatArray:
+        """Features of texts, and of what is known of each beside; (n_texts, n_features)."""
         structure = np.array([structural_features(text) for text in texts]).reshape(len(texts), len(STRUCTURE_NAMES))
-        return self.transform_known(structure, texts)
+        return self.transform_known(structure, texts, metadata)
 
-    def transform_known(self, structure: FloatArray, texts: Sequence[str] | None) -> FloatArray:
+    def transform_known(
+        self, structure: FloatArray, texts: Sequence[str] | None, metadata: Sequence[Facts] | None = None
+    ) -> FloatArray:
         """Features of tasks whose structure is known already, and whose texts may not be."""
-        standard = np.clip((structure - self.centre_) / self.scale_, -_REACH, _REACH) / math.sqrt(structure.shape[1])
-        if self.projection_ is None or texts is None:
-            return np.asarray(standard)
-        return np.hstack([standard, self.projection_.transform(texts)])
+        blocks = [standardised(structure, self.centre_, self.scale_) / math.sqrt(structure.shape[1])]
+        if self.projection_ is not None and texts is not None:
+            blocks.append(self.projection_.transform(texts))
+        if self.columns_ is not None:
+            blocks.append(self.columns_.transform([{}] * len(structure) if metadata is None else metadata))
+        return np.hstack(blocks)
 
     @property
     def version(self) -> str:
-        """Names the structure's version and what was learned."""
+        """Names the versions of structure and columns, and what was learned."""
         content = b"".join(np.ascontiguousarray(array).tobytes() for array in self.arrays().values())
-        return f"{STRUCTURE_VERSION}+{hashlib.sha256(content).hexdigest()[:8]}"
+        kinds = STRUCTURE_VERSION if self.columns_ is None else f"{STRUCTURE_VERSION}+{COLUMNS_VERSION}"
+        return f"{kinds}+{hashlib.sha256(content).hexdigest()[:8]}"
 
     def arrays(self) -> dict[str, FloatArray | IntArray]:
         """What was learned, as arrays."""
-        learned = self.projection_.arrays() if self.projection_ else {}
-        return {"centre": self.centre_, "scale": self.scale_, **{f"projection_{name}": array for name, array in learned.items()}}
+        arrays: dict[str, FloatArray | IntArray] = {"centre": self.centre_, "scale": self.scale_}
+        for part, learned in (("projection", self.projection_), ("columns", self.columns_)):
+            if learned is not None:
+                arrays |= {f"{part}_{name}": array for name, array in learned.arrays().items()}
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, FloatArray | IntArray]) -> Self:
@@ -75,6 +81,10 @@ class Featuriser:
         featuriser = cls()
         featuriser.centre_ = arrays["centre"].astype(np.float64)
         featuriser.scale_ = arrays["scale"].astype(np.float64)
-        learned = {name.removeprefix("projection_"): array for name, array in arrays.items() if name.startswith("projection_")}
+        learned, told = (
+            {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
+            for part in ("projection_", "columns_")
+        )
         featuriser.projection_ = TextProjection.from_arrays(**learned) if learned else None  # type: ignore[arg-type]  # by name
+        featuriser.columns_ = Columns.from_arrays(**told) if told else None  # type: ignore[arg-type]  # by name
         return featuriser

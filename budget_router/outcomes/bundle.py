@@ -38,6 +38,8 @@ class Bundle:
     """Of each of the answers; `None` when one of them was not graded."""
     score: float
     """Of the answer that was given; NaN when it was not graded."""
+    is_ungraded: bool
+    """Whether it went well, and nobody has said yet how well."""
     has_no_answer: bool
     """Whether no sample gave an answer to vote on: then the first reply stands, whatever the number of samples."""
     spent: float
@@ -58,6 +60,7 @@ class Bundle:
             answers=answers,
             scores=graded.answer_scores if graded is not None and is_complete else None,
             score=math.nan if graded is None else graded.score,
+            is_ungraded=settlement.status == "ok" and entry.outcome is None,
             has_no_answer=bool(settlement.samples) and not any(sample.answer_key for sample in settlement.samples),
             spent=settlement.spend.in_unit(unit),
             each=_cost_of_one(entry, settlement, guaranteed, unit),

@@ -228,6 +228,8 @@ def _check_shapes(arrays: _Arrays, n_strategies: int) -> None:
         n_words, n_components = arrays["features.projection_axes"].shape
         n_features += n_components
         shapes |= {"features.projection_buckets": (n_words,), "features.projection_idf": (n_words,)}
+    if "features.columns_numbers" in arrays:  # which shape they have to each other was checked as they were restored
+        n_features += arrays["features.columns_numbers"].size + arrays["features.columns_categories"].size
     lines = (n_features + 1, n_strategies)
     shapes |= {"accuracy.weights": lines, "cost.weights": lines}
     drawn = (n_strategies, n_strategies)

@@ -39,11 +39,11 @@ def _bias(table: OutcomeTable, predicted: FloatArray) -> FloatArray:
     """(n_strategies,) mean error of the predictions, observed cells weighted by their inverse propensity, shrunk to none.
 
     The self-normalised doubly robust correction (Robins, Rotnitzky and Zhao 1994, JASA 89(427)), with Kish's effective sample
-    size against `_PRIOR_TASKS`. What callers forced was not drawn, and is left out.
+    size against `_PRIOR_TASKS`. What callers forced was not drawn, and weak labels were not observed: both are left out.
     """
-    drawn = table.is_observed & ~table.is_forced[:, None]
+    drawn = ~np.isnan(table.graded) & ~table.is_forced[:, None]
     weight = np.where(drawn, 1 / np.maximum(table.observed_prob, _LEAST_PROBABILITY), 0.0)
     total = np.maximum(weight.sum(axis=0), 1e-12)
     n_effective = total**2 / np.maximum((weight**2).sum(axis=0), 1e-12)
-    error = (weight * (np.nan_to_num(table.accuracy) - predicted)).sum(axis=0) / total
+    error = (weight * (np.nan_to_num(table.graded) - predicted)).sum(axis=0) / total
     return np.asarray(error * n_effective / (n_effective + _PRIOR_TASKS))

@@ -63,8 +63,8 @@ class LearnedPolicy(ABC):
         table = table.by_task()
         check_evidence(table)
         self.menu, self.unit = table.menu, table.unit
-        self.featuriser_ = Featuriser(self.n_components).fit(table.structure, table.texts)
-        features = self.featuriser_.transform_known(table.structure, table.texts)
+        self.featuriser_ = Featuriser(self.n_components).fit(table.structure, table.texts, table.metadata)
+        features = self.featuriser_.transform_known(table.structure, table.texts, table.metadata)
         self._fit_models(features, table)
         self.held_out_ = self._held_out(features, table, rng)
         self.curve_ = PriceCurve.of(self._unseen(features), billed=table.cost)
@@ -77,7 +77,7 @@ class LearnedPolicy(ABC):
 
     def predict(self, tasks: Sequence[Task]) -> Prediction:
         """Score, cost and accuracy of every strategy on each task."""
-        return self._predict(self.featuriser_.transform([task.text for task in tasks]))
+        return self._predict(self.featuriser_.transform([task.text for task in tasks], [task.metadata for task in tasks]))
 
     def choose(self, prediction: Prediction, budget: float, *, floor: float = 0.0) -> Choice:
         """Price the strategies so that the mean spend meets `budget`, none below `floor`."""

@@ -84,6 +84,9 @@ def refresh(
     budget: Annotated[str, typer.Option(help="Average per task, as number:unit.")],
     since: Annotated[str | None, typer.Option(help="Window, e.g. 30d, 12h, or an ISO date.")] = None,
     learner: Annotated[str, typer.Option(help="value or imitator.")] = "value",
+    weak_labels: Annotated[
+        bool, typer.Option("--weak-labels", help="Learn from ungraded votes too, by how far their samples agree.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
     promote: Annotated[bool, typer.Option("--promote/--no-promote", help="Let the candidate serve.")] = True,
     as_json: AsJson = False,
@@ -92,7 +95,9 @@ def refresh(
     average = Budget.parse(budget)
     with _opened(ledger) as book:
         menu = book.latest().menu
-        result = refresh_ledger(book, menu=menu, budget=average, learner=learner, since=_moment(since), seed=seed)
+        result = refresh_ledger(
+            book, menu=menu, budget=average, learner=learner, weak_labels=weak_labels, since=_moment(since), seed=seed
+        )
         if promote:
             result.promote()
     unit = average.unit.replace("_", " ")
@@ -102,6 +107,8 @@ def refresh(
         "n_decisions": result.n_decisions,
         "n_tasks": result.n_tasks,
         "n_graded": result.n_graded,
+        "n_weak": result.n_weak,
+        "weak_doubts": result.weak_doubts,
         "shadow_price": result.allocation.lam,
         "duality_gap": result.allocation.duality_gap,
         "accuracy": _facts(result.accuracy),
@@ -120,6 +127,8 @@ def refresh(
         ("candidate", f"{result.version} · accuracy {result.accuracy} · spend {result.spend}"),
         ("gain", f"{result.gain} over the best static mix at that spend, held out, doubly robust"),
         ("evidence", f"{result.gain.n:,} graded decisions, effective sample size {result.gain.effective_sample_size:,.0f}"),
+        *([("weak", f"{max(result.n_weak.values()):,} tasks of a strategy labelled by agreement")] if weak_labels else []),
+        *(("doubt", doubt) for doubt in result.weak_doubts),
         ("promoted" if promote else "kept", "routers of this menu pick it up within seconds" if promote else "not serving"),
     )
 

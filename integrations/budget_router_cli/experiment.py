@@ -1,8 +1,9 @@
 """The demo's experiment without a graph: the same router over the same recording, fast enough for many seeds.
 
 Each seed splits the tasks at random. On the larger part a cold start serves a stream in which every task comes back a few times,
-as questions do in production; then a policy is learned from the ledger and serves the unseen rest once. Everything goes through
-the public API.
+as questions do in production; then a policy is learned from the ledger and serves the unseen rest once. The kinds of question
+that the recording knows are for the reports alone: the policy has to read them off the text. Everything goes through the public
+API.
 """
 
 from collections.abc import Callable, Sequence
@@ -111,7 +112,7 @@ def trial(recording: Recording, menu: Menu, budget: Budget, *, seed: int, learne
     ledger, deck = MemoryLedger(), Deck(recording, seed=seed)
     cold = BudgetRouter(menu, budget, ledger=ledger, horizon=HORIZON, exploration=EXPLORATION, seed=seed)
     serve(cold, [recording.tasks[row] for row in split.stream], deck, grade=True)
-    refresh(ledger, menu=menu, budget=budget, learner=learner, seed=seed).promote()
+    refresh(ledger, menu=menu, budget=budget, learner=learner, columns=(), seed=seed).promote()
     learned = BudgetRouter(menu, budget, ledger=ledger, horizon=HORIZON, exploration=EXPLORATION, seed=seed + 1)
     decisions, spends = serve(learned, [recording.tasks[row] for row in split.unseen], deck, grade=False)
     actions = np.array([menu.action(decision.strategy.name) for decision in decisions])

@@ -85,7 +85,7 @@ def tell(budget: Budget, *, seed: int, n_seeds: int, out: Path, progress: Progre
         split = Split.of(len(recording.tasks), seed=seed)
         stream = [recording.tasks[row] for row in split.stream]
         cold = work(agent, router, stream, recording, phase=COLD, progress=progress)
-        refreshed = refresh(ledger, menu=menu, budget=budget, seed=seed)
+        refreshed = refresh(ledger, menu=menu, budget=budget, columns=(), seed=seed)  # kinds are for the pictures
         refreshed.promote()
         router.reload()  # it would look by itself within two seconds
         unseen = [recording.tasks[row] for row in split.unseen]

@@ -5,6 +5,7 @@ try:
 except ImportError as error:
     raise ImportError("budget_router_langgraph needs langgraph: pip install 'budget-router[langgraph]'") from error
 
+from budget_router_langgraph.facts import agent_facts
 from budget_router_langgraph.nodes import BudgetNode, SettleNode, route_by_strategy
 from budget_router_langgraph.reading import last_turn, task_from
 from budget_router_langgraph.reasoner import budgeted_reasoner
@@ -15,6 +16,7 @@ __all__ = [
     "BudgetNode",
     "BudgetState",
     "SettleNode",
+    "agent_facts",
     "budgeted_reasoner",
     "last_turn",
     "route_by_strategy",

@@ -12,6 +12,7 @@ from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Result, final_answer
 from budget_router_langchain import Booking, busy_seconds, meter
 from budget_router_langgraph.deciding import aemit, decide, emit, place_of, watch
+from budget_router_langgraph.facts import FactSource, agent_facts, with_facts
 from budget_router_langgraph.reading import TaskSource, last_reply, read_also, task_from
 from budget_router_langgraph.state import Budgeted, BudgetIO, BudgetState, Update, budget_of, decided, field_of, settled
 
@@ -55,22 +56,33 @@ class BudgetNode(_Node):
             function is given the user's whole state; then `budget` is kept if the graph routes by strategy, settles, or has it
             in its schema.
         group: budget that the tasks draw on, unless the task names one.
+        facts_from: function of the state to facts that policies learn from, kept in the task's metadata; `None`: none. Other than
+            the default one it is given the user's whole state too.
     """
 
     name = "budget"
     event = "budget_decision"
 
-    def __init__(self, router: BudgetRouter, task_from: TaskSource | None = None, group: str | None = None) -> None:
+    def __init__(
+        self,
+        router: BudgetRouter,
+        task_from: TaskSource | None = None,
+        group: str | None = None,
+        *,
+        facts_from: FactSource | None = agent_facts,
+    ) -> None:
         self.router = router
         self.task_from = task_from
         self.group = group
+        self.facts_from = facts_from
         watch(router)
-        read_also(self, task_from)
+        read_also(self, task_from, facts_from if facts_from is not agent_facts else None)
 
     def act(self, state: object, config: RunnableConfig) -> BudgetState:
         """Decide on the task of a state."""
         place = place_of(config)
-        decision = decide(self.router, task_from(state, self.task_from, group=self.group), place)
+        task = with_facts(task_from(state, self.task_from, group=self.group), state, self.facts_from)
+        decision = decide(self.router, task, place)
         if place.graph_run_id is not None and meter.is_running(place.graph_run_id):  # a cancelled graph may be gone by now
             meter.bind(place.graph_run_id, Booking(self.router, decision))
         return decided(decision)

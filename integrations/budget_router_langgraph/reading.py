@@ -36,7 +36,7 @@ def task_from(state: object, source: TaskSource | None = None, *, group: str | N
 def last_turn(messages: Any) -> str | None:  # Any: whatever the user keeps under `messages`
     """All that the human said last: the human messages since the reply before them; `None` when nobody spoke."""
     turn: list[str] = []
-    for message in reversed(_messages(messages)):
+    for message in reversed(messages_of(messages)):
         if isinstance(message, HumanMessage):
             turn.insert(0, str(message.text))
         elif isinstance(message, AIMessage) and turn:
@@ -46,7 +46,7 @@ def last_turn(messages: Any) -> str | None:  # Any: whatever the user keeps unde
 
 def last_reply(messages: Any) -> str | None:  # Any: whatever the user keeps under `messages`
     """What the model said since the last human turn; `None` when it said nothing."""
-    for message in reversed(_messages(messages)):
+    for message in reversed(messages_of(messages)):
         if isinstance(message, HumanMessage):
             break
         if isinstance(message, AIMessage) and message.text:
@@ -91,7 +91,8 @@ def _found(state: object, source: TaskSource | None) -> Any:  # Any: checked by 
     )
 
 
-def _messages(messages: Any) -> list[BaseMessage]:  # Any: whatever the user keeps under `messages`
+def messages_of(messages: Any) -> list[BaseMessage]:  # Any: whatever the user keeps under `messages`
+    """Read LangChain messages from what a state keeps; raises InvalidTask if they are none."""
     if not messages:
         return []
     try:

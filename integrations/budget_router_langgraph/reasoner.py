@@ -15,6 +15,7 @@ from budget_router.strategies import AnswerRule, final_answer
 from budget_router.task import Task
 from budget_router_langchain import Receipt, aexecute, execute
 from budget_router_langgraph.deciding import aemit, decide, emit, place_of
+from budget_router_langgraph.facts import FactSource, agent_facts, with_facts
 from budget_router_langgraph.reading import TaskSource, read_also, task_from
 from budget_router_langgraph.state import BudgetIO, BudgetState, Update, decided, field_of, settled
 
@@ -29,6 +30,7 @@ def budgeted_reasoner(
     answer: AnswerRule = final_answer,
     answer_key: str = "answer",
     group: str | None = None,
+    facts_from: FactSource | None = agent_facts,
     max_concurrency: int | None = None,
 ) -> Runnable[Any, Update]:
     """Make a node that decides on the state's task, draws and votes as decided, and settles what was spent.
@@ -45,10 +47,20 @@ def budgeted_reasoner(
         answer: finds the answer in a reply.
         answer_key: where the reply is written when the state has no `messages`.
         group: budget that the tasks draw on, unless the task names one.
+        facts_from: function of the state to facts that policies learn from, kept in the task's metadata; `None`: none.
         max_concurrency: most samples at once.
     """
     settings = {"models": models, "answer": answer, "max_concurrency": max_concurrency}
-    return _Reasoner(router, model, prompt=prompt, task_from=task_from, answer_key=answer_key, group=group, settings=settings)
+    return _Reasoner(
+        router,
+        model,
+        prompt=prompt,
+        task_from=task_from,
+        answer_key=answer_key,
+        group=group,
+        facts_from=facts_from,
+        settings=settings,
+    )
 
 
 class _Reasoner(Runnable[Any, Update]):
@@ -63,6 +75,7 @@ class _Reasoner(Runnable[Any, Update]):
         task_from: TaskSource | None,
         answer_key: str,
         group: str | None,
+        facts_from: FactSource | None,
         settings: dict[str, Any],  # Any: what the executor takes
     ) -> None:
         self.router = router
@@ -71,8 +84,9 @@ class _Reasoner(Runnable[Any, Update]):
         self.task_from = task_from
         self.answer_key = answer_key
         self.group = group
+        self.facts_from = facts_from
         self.settings = settings
-        read_also(self, task_from, *self._variables())
+        read_also(self, task_from, facts_from if facts_from is not agent_facts else None, *self._variables())
 
     def __call__(self, state: BudgetIO) -> Update:
         return self.invoke(state)
@@ -101,7 +115,7 @@ class _Reasoner(Runnable[Any, Update]):
         return [*self.prompt.input_variables, *self.prompt.optional_variables] if self.prompt else []
 
     def _read(self, state: object, config: RunnableConfig) -> tuple[Task, LanguageModelInput]:
-        task = task_from(state, self.task_from, group=self.group)
+        task = with_facts(task_from(state, self.task_from, group=self.group), state, self.facts_from)
         if self.prompt is None:
             return task, field_of(state, "messages") or task.text
         known = {name: field_of(state, name) for name in self._variables()}
