@@ -53,7 +53,7 @@ def rows(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 def test_the_learned_policy_and_every_rival_stand_in_one_table(root, capsys, monkeypatch):
     found = rows(root, capsys, monkeypatch, "--budgets", "40")
     by_policy = {row["policy"]: row for row in found}
-    assert by_policy.keys() == {"value", "imitator", "value_fixed", *ROUTERS}
+    assert by_policy.keys() == {*quality.OURS, *ROUTERS}
     for row in found:
         assert row.keys() >= ISSUED
         assert row["gain_low"] <= row["accuracy"] - row["mix_at_spend"] <= row["gain_high"]
