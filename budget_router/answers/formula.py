@@ -126,7 +126,7 @@ def _drain(process: subprocess.Popen[str], put: Callable[[str], None]) -> None:
 
 
 _reader = _Reader()
-atexit.register(_reader.stop)
+atexit.register(lambda: _reader.stop())  # the one of this process, which a forked child's is not
 
 
 def _forget() -> None:
