@@ -11,6 +11,7 @@ from benchmarks.recorded import load
 from benchmarks.rivals import ROUTERS
 from budget_router.allocation import frontier
 from budget_router.evaluation import aiq
+from budget_router.policies import OracleImitator
 
 N_TASKS = 60
 ISSUED = {
@@ -84,6 +85,27 @@ def test_one_figure_for_all_budgets_is_the_aiq_of_the_rows_own_points_within_lim
         assert [row["aiq"] for row in mine] == [pytest.approx(aiq(*points, c_min=30, c_max=60, static=static))] * 3
         assert [row["aiq_static"] for row in mine] == [pytest.approx(aiq(*static_points, c_min=30, c_max=60))] * 3
         assert mine[0]["aiq_low"] <= mine[0]["aiq"] - mine[0]["aiq_static"] <= mine[0]["aiq_high"]
+
+
+def test_one_artifact_serves_every_budget(root, capsys, monkeypatch):
+    fitted = []
+
+    class Counted(OracleImitator):
+        def fit(self, table, *, rng):
+            fitted.append((len(table.texts), self.budget))
+            return super().fit(table, rng=rng)
+
+    monkeypatch.setitem(quality.LEARNERS, "imitator", Counted)
+    found = rows(root, capsys, monkeypatch, "--budgets", "60", "30", "45", "20", "--policies", "imitator", "--test", str(root))
+    assert fitted == [(N_TASKS, quality.middle(load("little", root).budgets))]
+    spends = [row["spend"] for row in sorted(found, key=lambda row: row["budget"])]
+    assert spends[0] + 10 < spends[-1]
+    assert spends == sorted(spends)
+
+
+def test_of_two_budgets_in_the_middle_the_lower_is_imitated():
+    assert quality.middle([30, 60, 20]) == 30
+    assert quality.middle([60, 20, 45, 30]) == 30
 
 
 def test_one_budget_spans_no_curve(root, capsys, monkeypatch):
