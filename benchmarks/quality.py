@@ -59,14 +59,9 @@ def learned(name: str, train: Recorded, test: Recorded, budgets: Sequence[float]
         spread = np.eye(len(train.menu))[train.plain]
         return {budget: probabilities @ spread for budget, probabilities in within.items()}
     table = train.full() if feedback == "full" else train.partial(rng)
-    policy = LEARNERS[name](budget=middle(train.budgets)).fit(table, rng=np.random.default_rng(seed))
+    policy = LEARNERS[name]().fit(table, rng=np.random.default_rng(seed))
     prediction = policy.predict([Task(text) for text in test.texts])
     return {budget: policy.choose(prediction, budget).probabilities for budget in budgets}
-
-
-def middle(budgets: Sequence[float]) -> float:
-    """Of a set's own budgets the one at which an oracle is imitated, whatever budget is served; of two the lower."""
-    return sorted(budgets)[(len(budgets) - 1) // 2]
 
 
 def folds(recorded: Recorded, *, seed: int) -> list[tuple[IntArray, IntArray]]:

@@ -77,7 +77,7 @@ def refresh(
     table = OutcomeTable.from_log(ledger.read(since=since, until=until), menu, unit=budget.unit)
     if not table.is_observed.any():
         raise NotEnoughEvidence(f"none of the {len(table.task_ids)} settled decisions is graded: call router.grade first")
-    policy = LEARNERS[learner](budget=budget.per_task).fit(table, rng=np.random.default_rng(seed))
+    policy = LEARNERS[learner]().fit(table, rng=np.random.default_rng(seed))
     by_task = policy.table_
     features = policy.featuriser_.transform_known(by_task.structure, by_task.texts)
     accuracy, cost = completed(features, by_task, policy.accuracy_, policy.cost_)
