@@ -1,16 +1,15 @@
 """Model choice under a dollar budget, on the table that `paretobandit` publishes: `python -m benchmarks.pareto`.
 
-Trained on its validation prompts with one randomly drawn model tried per prompt, served on its holdout in random order, one
-request after the other, the price paced by what each request really cost. Reward and cost are those of the table; the mean over
-seeds (each draws its own log, order and choices) and a bootstrap interval over seeds are shown beside the published figures.
-Needs `pip install --no-deps paretobandit`, whose table is read as JSON and whose code is not run.
+`value` is trained on the validation prompts with one randomly drawn model tried per prompt, and serves the holdout in random
+order, one request after the other, the price paced by what each request really cost. `paretobandit` learns from the same log and
+serves likewise, see `benchmarks.bandit`. Reward and cost are those of the table; the mean over seeds (each draws its own
+log, order and choices) and a bootstrap interval over seeds are shown beside the figures that its authors publish.
+Needs `pip install paretobandit`.
 """
 
 import argparse
-import importlib.util
 import json
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks import bandit
+from benchmarks.prompts import Prompts, Served, load
 from budget_router import Budget, Menu, SingleShot, Task
-from budget_router.allocation import FloatArray
 from budget_router.evaluation import mix_at_spend
 from budget_router.features import structural_features
 from budget_router.outcomes import OutcomeTable
@@ -31,31 +31,6 @@ PUBLISHED = {8.3e-5: 0.813, 2.3e-4: 0.859, 6.6e-4: 0.898, 1.9e-3: 0.917}
 
 AIM = 0.993
 """Share of the budget that the pacing aims at: on halves of the validation prompts it ended up to one per cent above its aim."""
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """One split of the table."""
-
-    texts: tuple[str, ...]
-    reward: FloatArray
-    """(n_prompts, n_models) in [0, 1]."""
-    cost: FloatArray
-    """(n_prompts, n_models), USD."""
-
-
-def load(split: str) -> tuple[tuple[str, ...], Prompts]:
-    """Names of the models, and a split of the table, `val` or `test_holdout`."""
-    found = importlib.util.find_spec("pareto_bandit")
-    if found is None or not found.submodule_search_locations:
-        raise SystemExit("the table comes with the package paretobandit: pip install --no-deps paretobandit")
-    file = Path(found.submodule_search_locations[0]) / "data" / "examples" / f"{split}.jsonl"
-    rows = [
-        json.loads(line) for line in file.read_text(encoding="utf-8").strip().split("\n")
-    ]  # splitlines would split at other signs
-    models = tuple(rows[0]["arms"])
-    cells = np.array([[[row["arms"][model]["reward"], row["arms"][model]["cost"]] for model in models] for row in rows])
-    return models, Prompts(tuple(row["prompt"] for row in rows), cells[..., 0], cells[..., 1])
 
 
 def partial(models: tuple[str, ...], prompts: Prompts, *, rng: np.random.Generator) -> OutcomeTable:
@@ -76,57 +51,62 @@ def partial(models: tuple[str, ...], prompts: Prompts, *, rng: np.random.Generat
     )
 
 
-def serve(policy: ValuePolicy, prompts: Prompts, budget: float, *, rng: np.random.Generator) -> tuple[float, float]:
-    """Mean reward and mean spend over the prompts in random order."""
-    pacer = Pacer(Budget(per_task=AIM * budget, unit="usd"))
-    prediction = policy.predict([Task(text) for text in prompts.texts])
-    reward = spend = 0.0
-    for row in rng.permutation(len(prompts.texts)).tolist():
-        one = type(prediction)(*(cells[row : row + 1] for cells in prediction if cells is not None))
-        action = int(rng.choice(len(policy.menu), p=policy.choose(one, pacer.target()).probabilities[0]))
-        pacer.decided(str(row), float(prediction.cost[row, action]))
-        pacer.settled(str(row), float(prompts.cost[row, action]))
-        reward, spend = reward + float(prompts.reward[row, action]), spend + float(prompts.cost[row, action])
-    return reward / len(prompts.texts), spend / len(prompts.texts)
+def ours(table: OutcomeTable, *, rng: np.random.Generator) -> Callable[[Prompts, float, np.random.Generator], Served]:
+    """Train the value policy on a log; what comes back serves prompts in random order."""
+    policy = ValuePolicy().fit(table, rng=rng)
+
+    def serve(prompts: Prompts, budget: float, rng: np.random.Generator) -> Served:
+        pacer = Pacer(Budget(per_task=AIM * budget, unit="usd"))
+        prediction = policy.predict([Task(text) for text in prompts.texts])
+        picked = np.empty(len(prompts.texts), dtype=np.intp)
+        for row in rng.permutation(len(prompts.texts)).tolist():
+            one = type(prediction)(*(cells[row : row + 1] for cells in prediction if cells is not None))
+            action = int(rng.choice(len(policy.menu), p=policy.choose(one, pacer.target()).probabilities[0]))
+            pacer.decided(str(row), float(prediction.cost[row, action]))
+            pacer.settled(str(row), float(prompts.cost[row, action]))
+            picked[row] = action
+        return prompts.served(picked)
+
+    return serve
 
 
 def run(*, seeds: int, split: str) -> list[dict[str, Any]]:  # Any: JSON
-    """One row per budget."""
+    """One row per budget and policy."""
     models, known = load("val")
     _, unseen = load(split)
-    reached: dict[float, list[tuple[float, float]]] = {budget: [] for budget in PUBLISHED}
+    reached: dict[tuple[float, str], list[Served]] = {(budget, name): [] for budget in PUBLISHED for name in POLICIES}
     for seed in track(range(seeds), description="logs", console=Console(stderr=True)):
         rng = np.random.default_rng(seed)
         half = rng.permutation(len(known.texts)) if split == "val" else None
-        learned, tested = (known, unseen) if half is None else (_rows(known, half[::2]), _rows(known, half[1::2]))
-        policy = ValuePolicy().fit(partial(models, learned, rng=rng), rng=rng)
-        for budget, runs in reached.items():
-            runs.append(serve(policy, tested, budget, rng=rng))
-    rows = []
-    for budget, runs in reached.items():
-        reward, spend = np.array(runs).T
-        draws = np.random.default_rng(0).choice(reward, (1000, seeds)).mean(axis=1)
-        rows.append(
-            {
-                "dataset": "paretobandit",
-                "policy": "value",
-                "feedback": "partial",
-                "budget": budget,
-                "accuracy": float(reward.mean()),
-                "accuracy_low": float(np.percentile(draws, 2.5)),
-                "accuracy_high": float(np.percentile(draws, 97.5)),
-                "spend": float(spend.mean()),
-                "budget_error": float(spend.mean() / budget - 1),
-                "mix_at_spend": mix_at_spend(unseen.reward, unseen.cost, float(spend.mean())),
-                "published": PUBLISHED[budget],
-                "seeds": seeds,
-            }
-        )
-    return rows
+        learned, tested = (known, unseen) if half is None else (known.rows(half[::2]), known.rows(half[1::2]))
+        table = partial(models, learned, rng=rng)
+        for name, learn in POLICIES.items():
+            serve = learn(table, rng=rng)
+            for budget in PUBLISHED:
+                reached[budget, name].append(serve(tested, budget, rng))
+    return [_row(*key, runs, unseen) for key, runs in reached.items()]
 
 
-def _rows(prompts: Prompts, chosen: np.ndarray[Any, Any]) -> Prompts:  # Any: of row numbers
-    return Prompts(tuple(prompts.texts[row] for row in chosen), prompts.reward[chosen], prompts.cost[chosen])
+POLICIES = {"value": ours, "paretobandit": bandit.learned}
+
+
+def _row(budget: float, name: str, runs: list[Served], unseen: Prompts) -> dict[str, Any]:  # Any: JSON
+    reward, spend = np.array(runs).T
+    draws = np.random.default_rng(0).choice(reward, (1000, len(runs))).mean(axis=1)
+    return {
+        "dataset": "paretobandit",
+        "policy": name,
+        "feedback": "partial",
+        "budget": budget,
+        "accuracy": float(reward.mean()),
+        "accuracy_low": float(np.percentile(draws, 2.5)),
+        "accuracy_high": float(np.percentile(draws, 97.5)),
+        "spend": float(spend.mean()),
+        "budget_error": float(spend.mean() / budget - 1),
+        "mix_at_spend": mix_at_spend(unseen.reward, unseen.cost, float(spend.mean())),
+        "published": PUBLISHED[budget],
+        "seeds": len(runs),
+    }
 
 
 def main() -> None:
@@ -143,14 +123,18 @@ def main() -> None:
         print(json.dumps(rows, indent=1))
         return
     table = Table(
-        title=f"paretobandit, {options.split}, one model tried per prompt", box=None, title_justify="left", pad_edge=False
+        title=f"paretobandit, {options.split}, one model tried per prompt, {options.seeds} seeds",
+        box=None,
+        title_justify="left",
+        pad_edge=False,
     )
-    for column in ("USD per request", "spend / budget", "reward", "95 % over seeds", "mix at spend", "published"):
+    table.add_column("policy")
+    for column in ("USD per request", "spend / budget", "reward", "95 % interval", "mix at spend", "published"):
         table.add_column(column, justify="right")
     for row in rows:
         interval = f"[{row['accuracy_low']:.4f}, {row['accuracy_high']:.4f}]"
         shown = (f"{1 + row['budget_error']:.3f}", f"{row['accuracy']:.4f}", interval, f"{row['mix_at_spend']:.4f}")
-        table.add_row(f"{row['budget']:.2g}", *shown, f"{row['published']:.3f}")
+        table.add_row(row["policy"], f"{row['budget']:.2g}", *shown, f"{row['published']:.3f}")
     Console(width=100).print(table)
 
 

@@ -4,8 +4,12 @@ With `--test ROOT` a policy is trained on the one half and tested on the other; 
 completion tokens of all samples drawn. `mix_at_spend` is the best static mix of fixed votes on the very test tasks at the
 policy's realised spend, `mix_full` the same with early stopping and escalation in the mix, `gain` what the
 policy's accuracy is above the first, by paired bootstrap over groups with the hull drawn again each time. `value_fixed` is the
-value policy on fixed votes alone, `value_told` the one that is told each task's category, as a fact of its metadata. Rivals are
-told of in `benchmarks.rivals`.
+value policy on fixed votes alone, `value_told` is told each task's category as a fact of its metadata; each policy is
+learned once and priced anew for every budget. Rivals are told of in `benchmarks.rivals`.
+
+`aiq` is one figure for all budgets: mean accuracy over the spends from the lowest to the highest budget (RouterBench, arXiv
+2403.12031, its limits fixed), `aiq_static` that of the best static mix, `aiq_low` and `aiq_high` the interval of their
+difference. Unlike gains at the realised spend it charges for a budget that a policy leaves unspent.
 """
 
 import argparse
@@ -21,6 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.curve_area import area, limits
 from benchmarks.recorded import Recorded, load
 from benchmarks.rivals import ROUTERS, Chosen
 from budget_router import Task
@@ -49,7 +54,7 @@ class Compared(NamedTuple):
 
 
 def learned(name: str, train: Recorded, test: Recorded, budgets: Sequence[float], *, feedback: str, seed: int) -> Chosen:
-    """Train one policy and apply it at every budget."""
+    """Train one policy, and price it for every budget: nothing is learned anew."""
     rng = np.random.default_rng(seed)
     if name == "value_fixed":
         within = learned("value", train.only(train.plain), test.only(test.plain), budgets, feedback=feedback, seed=seed)
@@ -60,14 +65,9 @@ def learned(name: str, train: Recorded, test: Recorded, budgets: Sequence[float]
     if name == "value_told":
         table = replace(table, metadata=train.facts)
         tasks = [Task(text, metadata=facts) for text, facts in zip(test.texts, test.facts, strict=True)]
-    chosen = {}
-    policy = None
-    for budget in budgets:
-        if policy is None or name == "imitator":  # an imitator's labels are those of a budget
-            policy = LEARNERS.get(name, ValuePolicy)(budget=budget).fit(table, rng=np.random.default_rng(seed))
-            prediction = policy.predict(tasks)
-        chosen[budget] = policy.choose(prediction, budget).probabilities
-    return chosen
+    policy = LEARNERS.get(name, ValuePolicy)().fit(table, rng=np.random.default_rng(seed))
+    prediction = policy.predict(tasks)
+    return {budget: policy.choose(prediction, budget).probabilities for budget in budgets}
 
 
 def folds(recorded: Recorded, *, seed: int) -> list[tuple[IntArray, IntArray]]:
@@ -139,9 +139,9 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:  # Any: JSON
             [choose(name, *part, budgets, feedback=options.feedback, seed=seed) for seed in range(n_seeds)] for part in parts
         ]
         seconds = (time.perf_counter() - started) / n_seeds
-        for budget in budgets:
-            probabilities = np.concatenate([np.mean([one[budget] for one in part], axis=0) for part in chosen])
-            found.append(row(whole, name, probabilities, budget) | {"feedback": options.feedback, "seconds": seconds})
+        met = {budget: np.concatenate([np.mean([one[budget] for one in part], axis=0) for part in chosen]) for budget in budgets}
+        told = {"feedback": options.feedback, "seconds": seconds} | curve(whole, met)
+        found += [row(whole, name, probabilities, budget) | told for budget, probabilities in met.items()]
     return found
 
 
@@ -175,6 +175,15 @@ def row(test: Recorded, name: str, chosen: FloatArray, budget: float) -> dict[st
         "gap_closed": None if honest is None or honest <= mix else gain.value / (honest - mix),
         "in_sample_oracle": in_sample,
     }
+
+
+def curve(test: Recorded, met: Chosen) -> dict[str, float | None]:
+    """One policy over all its budgets; nothing where there is only one of them."""
+    between = limits(test, met)
+    if between is None:
+        return dict.fromkeys(("aiq", "aiq_static", "aiq_low", "aiq_high"))
+    reached = area(test, met, between, resampled(test, rng=np.random.default_rng(0)))
+    return {"aiq": reached.aiq, "aiq_static": reached.aiq_static, "aiq_low": reached.gain.low, "aiq_high": reached.gain.high}
 
 
 def joined(parts: Sequence[Recorded]) -> Recorded:
@@ -232,7 +241,20 @@ def main() -> None:
             f"[{row['gain_low']:+.3f}, {row['gain_high']:+.3f}]",
             f"{oracle:.4f}",
         )
-    Console(width=100).print(table)
+    console = Console(width=100)
+    console.print(table)
+    if rows and rows[0]["aiq"] is not None:
+        console.print(_curves(rows))
+
+
+def _curves(rows: Sequence[dict[str, Any]]) -> Table:  # Any: JSON
+    table = Table("policy", title="\nover all budgets", box=None, title_justify="left", pad_edge=False)
+    for column in ("AIQ", "of the static mix", "gain", "95 % interval"):
+        table.add_column(column, justify="right")
+    for one in {row["policy"]: row for row in rows}.values():
+        reached, static, low, high = (one[key] for key in ("aiq", "aiq_static", "aiq_low", "aiq_high"))
+        table.add_row(one["policy"], f"{reached:.4f}", f"{static:.4f}", f"{reached - static:+.4f}", f"[{low:+.3f}, {high:+.3f}]")
+    return table
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def refresh(
     table = OutcomeTable.from_log(logged, menu, unit=budget.unit, columns=columns, weak_labels=weak_labels)
     if np.isnan(table.graded).all():
         raise NotEnoughEvidence(f"none of the {len(table.task_ids)} settled decisions is graded: call router.grade first")
-    policy = LEARNERS[learner](budget=budget.per_task).fit(table, rng=np.random.default_rng(seed))
+    policy = LEARNERS[learner]().fit(table, rng=np.random.default_rng(seed))
     by_task = policy.table_
     held_out = policy.held_out_
     accuracy, cost = completed(by_task, held_out.score if held_out.accuracy is None else held_out.accuracy, held_out.cost)

@@ -9,6 +9,9 @@ import pytest
 from benchmarks import parts, quality
 from benchmarks.recorded import load
 from benchmarks.rivals import ROUTERS
+from budget_router.allocation import frontier
+from budget_router.evaluation import aiq
+from budget_router.policies import OracleImitator
 
 N_TASKS = 60
 ISSUED = {
@@ -68,6 +71,41 @@ def test_who_ignores_cost_spends_alike_at_every_budget_and_who_prices_follows_it
     knn, priced = ([row["spend"] for row in found if row["policy"] == name] for name in ("knn", "svm_priced"))
     assert knn[0] == knn[1]
     assert priced[0] < priced[1] - 10
+
+
+def test_one_figure_for_all_budgets_is_the_aiq_of_the_rows_own_points_within_limits_that_all_share(root, capsys, monkeypatch):
+    found = rows(root, capsys, monkeypatch, "--budgets", "30", "45", "60", "--policies", "group_label", "knn")
+    recorded = load("little", root)
+    accuracy, cost = (cells[:, recorded.plain].mean(axis=0, keepdims=True) for cells in (recorded.accuracy, recorded.cost))
+    static = frontier(accuracy, cost)
+    static_points = static.spend, static.accuracy
+    for name in ("group_label", "knn"):
+        mine = [row for row in found if row["policy"] == name]
+        points = [row["spend"] for row in mine], [row["accuracy"] for row in mine]
+        assert [row["aiq"] for row in mine] == [pytest.approx(aiq(*points, c_min=30, c_max=60, static=static))] * 3
+        assert [row["aiq_static"] for row in mine] == [pytest.approx(aiq(*static_points, c_min=30, c_max=60))] * 3
+        assert mine[0]["aiq_low"] <= mine[0]["aiq"] - mine[0]["aiq_static"] <= mine[0]["aiq_high"]
+
+
+def test_one_artifact_serves_every_budget(root, capsys, monkeypatch):
+    fitted = []
+
+    class Counted(OracleImitator):
+        def fit(self, table, *, rng):
+            fitted.append(len(table.texts))
+            return super().fit(table, rng=rng)
+
+    monkeypatch.setitem(quality.LEARNERS, "imitator", Counted)
+    found = rows(root, capsys, monkeypatch, "--budgets", "60", "30", "45", "20", "--policies", "imitator", "--test", str(root))
+    assert fitted == [N_TASKS]
+    spends = [row["spend"] for row in sorted(found, key=lambda row: row["budget"])]
+    assert spends[0] + 10 < spends[-1]
+    assert spends == sorted(spends)
+
+
+def test_one_budget_spans_no_curve(root, capsys, monkeypatch):
+    (one,) = rows(root, capsys, monkeypatch, "--budgets", "40", "--policies", "static_mix")
+    assert one["aiq"] is one["aiq_static"] is one["aiq_low"] is one["aiq_high"] is None
 
 
 def test_one_strategy_tried_per_task_is_enough_for_the_learned_ones_alone(root, capsys, monkeypatch):

@@ -126,7 +126,12 @@ def _drain(process: subprocess.Popen[str], put: Callable[[str], None]) -> None:
 
 
 _reader = _Reader()
-atexit.register(lambda: _reader.stop())  # the one of this process, which a forked child's is not
+
+
+@atexit.register
+def _stop() -> None:
+    """End the process of this process: the one of a parent is none of a forked child's."""
+    _reader.stop()
 
 
 def _forget() -> None:

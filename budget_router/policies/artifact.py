@@ -192,7 +192,7 @@ def _arrays(policy: LearnedPolicy) -> _Arrays:
         arrays |= {f"forest.{name}": array for name, array in policy.accuracy_.forest_.arrays().items()}
         arrays |= {"accuracy.share": np.array([policy.accuracy_.hyperparameters_.share])}
     if isinstance(policy, OracleImitator):
-        arrays |= {"imitator.weights": policy.weights_, "imitator.scale": np.array([policy.tau_, policy.lam_])}
+        arrays |= {"imitator.score": policy.weights_}
     return arrays
 
 
@@ -214,8 +214,7 @@ def _restored(kind: type[LearnedPolicy], arrays: _Arrays, n_strategies: int) -> 
     for name in ("weights", "bounds", "least", "rest"):
         setattr(policy.cost_, f"{name}_", arrays[f"cost.{name}"])
     if isinstance(policy, OracleImitator):
-        policy.weights_ = arrays["imitator.weights"]
-        policy.tau_, policy.lam_ = map(float, arrays["imitator.scale"])
+        policy.weights_ = arrays["imitator.score"]
     return policy
 
 
@@ -237,8 +236,8 @@ def _check_shapes(arrays: _Arrays, n_strategies: int) -> None:
     shapes |= {"curve.spend": (n_prices,), "curve.price": (max(n_prices, 1),)}
     if "forest.root" in arrays:
         shapes |= {"accuracy.share": (1,)}
-    if "imitator.weights" in arrays:
-        shapes |= {"imitator.weights": lines, "imitator.scale": (2,)}
+    if "imitator.score" in arrays:
+        shapes |= {"imitator.score": lines}
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise ValueError(f"{name} has shape {arrays[name].shape}, not {shape}")

@@ -1,58 +1,53 @@
-"""The oracle imitator: the paper's learner, with each task weighted by what a wrong choice costs it."""
+"""The oracle imitator: the paper's learner, at several prices at once, each choice weighted by what a wrong one costs."""
 
 import numpy as np
 
-from budget_router.allocation import FloatArray, oracle_actions, solve
+from budget_router.allocation import FloatArray, oracle_actions, trace
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.completion import completed
+from budget_router.policies.conditional_logit import conditional_logit
 from budget_router.policies.contract import Prediction
 from budget_router.policies.learned import LearnedPolicy
 
+N_PRICES = 5
+"""Budgets, evenly between the cheapest and the dearest oracle's spend, at whose prices the oracle is imitated."""
 _NEVER = -10.0
-"""Log-odds of an action that is no task's oracle."""
-_STRENGTH = 10.0
-"""Inverse penalty of the classifier; features have about unit length, so weaker ones could not bend."""
+"""Score of an action that is no task's oracle at any price, in accuracy: below what any other is worth."""
 
 
 class OracleImitator(LearnedPolicy):
-    """Classifies the oracle action, each task weighted by what a wrong choice costs it (the paper's learner, weighted).
+    """Classifies the oracle action (the paper's learner), at several shadow prices in one fit.
 
-    Labels are the oracle actions of the solved table. With class probabilities p_k and the label's shadow price λ*, the score is
-    `τ log p_k + λ* cost_k`: priced at λ* the most probable action wins, and another price tilts the choice by the costs. τ is the
-    mean weight, which brings log-odds to units of accuracy.
+    The price is an input of the classifier: `P(k | x, λ) ∝ exp((score_k(x) - λ cost_k(x)) / τ)`. So at any λ the most probable
+    action is the one that a price λ picks by these scores, and one artifact serves every budget: fitted at one price alone, it
+    would know only the actions that are an oracle there. Each task counts by what a wrong choice costs it at that price.
     """
 
     kind = "imitator"
 
     def _fit_score(self, features: FloatArray, table: OutcomeTable) -> None:
-        from sklearn.linear_model import LogisticRegression
-
-        accuracy, cost = completed(table, *self.expected(features))
-        budget = self.budget if self.budget is not None else float(cost.mean(axis=1).mean())
-        self.lam_ = solve(accuracy, cost, max(budget, float(cost.min(axis=1).mean()))).lam
-        value = accuracy - self.lam_ * cost
-        label = oracle_actions(accuracy, cost, self.lam_)
-        n_others = max(len(table.menu) - 1, 1)
-        weight = (value.max(axis=1, keepdims=True) - value).sum(axis=1) / n_others
-        self.tau_ = float(weight.mean())
+        expected = self.expected(features)
+        accuracy, cost = completed(table, *expected)
+        frontier = trace(accuracy, cost)
+        shares = (np.arange(N_PRICES) + 0.5) / N_PRICES
+        lams = [frontier.price(float(frontier.spend[0] + share * np.ptp(frontier.spend))).lam for share in shares]
+        value = accuracy - np.array(lams)[:, None, None] * cost
+        label = np.array([oracle_actions(accuracy, cost, lam) for lam in lams])
+        regret = (value.max(axis=2, keepdims=True) - value).sum(axis=2) / max(len(table.menu) - 1, 1)
+        mean = regret.mean(axis=1, keepdims=True)
+        weight = np.divide(regret, mean, out=np.zeros_like(regret), where=mean > 0) / N_PRICES
+        present = np.unique(label)
         self.weights_ = np.zeros((features.shape[1] + 1, len(table.menu)))
         self.weights_[-1] = _NEVER
-        present = np.unique(label)
-        if len(present) == 1 or self.tau_ == 0:
-            self.weights_[-1, present[0]] = 0.0
-            return
-        model = LogisticRegression(C=_STRENGTH, max_iter=500).fit(features, label, sample_weight=weight / self.tau_)
-        lines = np.column_stack([model.coef_, model.intercept_])
-        if len(present) == 2:  # sklearn gives two classes one line: the second's log-odds
-            lines = np.vstack([np.zeros_like(lines), lines])
-        self.weights_[:, present] = lines.T
+        self.weights_[:, present] = 0.0
+        if len(present) > 1 and weight.any():
+            paid = np.array(lams)[:, None, None] * expected[1][:, present]
+            logit = conditional_logit(features, paid, np.searchsorted(present, label), weight, temperature=float(mean.mean()))
+            self.weights_[:, present] = logit.lines
 
     def _unseen(self, features: FloatArray) -> Prediction:
-        """Its own predictions: few classes leave little to learn by heart, and log-odds of twins lie far from its own."""
+        """Its own predictions: few classes leave little to learn by heart, and scores of twins lie far from its own."""
         return self._predict(features)
 
     def _score(self, features: FloatArray, cost: FloatArray, accuracy: FloatArray) -> FloatArray:  # noqa: ARG002  # the contract's
-        logits = features @ self.weights_[:-1] + self.weights_[-1]
-        logits -= logits.max(axis=1, keepdims=True)
-        log_prob = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        return np.asarray(self.tau_ * log_prob + self.lam_ * cost)
+        return np.asarray(features @ self.weights_[:-1] + self.weights_[-1])

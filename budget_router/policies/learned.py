@@ -27,14 +27,12 @@ class LearnedPolicy(ABC):
 
     Args:
         n_components: width of the text projection.
-        budget: mean cost per task at which an oracle is imitated; policies that value strategies do without.
     """
 
     kind: ClassVar[str]
 
-    def __init__(self, *, n_components: int = 24, budget: float | None = None) -> None:
+    def __init__(self, *, n_components: int = 24) -> None:
         self.n_components = n_components
-        self.budget = budget
         self.version = "unsaved"
 
     menu: Menu
@@ -111,7 +109,7 @@ class LearnedPolicy(ABC):
         cost, score, accuracy = np.empty((3, *served.cost.shape))
         for one in range(N_FOLDS):
             outside, inside = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
-            twin = type(self)(n_components=self.n_components, budget=self.budget)
+            twin = type(self)(n_components=self.n_components)
             apart = _level(twin._fit_models(features[outside], table.rows(outside), like=self)._predict(features), served)
             for cells, predicted in ((cost, apart.cost), (score, apart.score), (accuracy, np.asarray(apart.accuracy))):
                 cells[inside] = predicted[inside]
