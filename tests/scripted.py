@@ -41,23 +41,32 @@ class ScriptedModel(BaseChatModel):
     def _llm_type(self) -> str:
         return "scripted"
 
-    def _reply(self, messages: list[BaseMessage]) -> AIMessage:
+    def _line(self, messages: list[BaseMessage]) -> AIMessage:
         with self._lock:
-            self.seen.append(messages)
             line = self.script(messages) if callable(self.script) else self.script[next(self._place) % len(self.script)]
         if isinstance(line, BaseException):
             raise line
-        message = line if isinstance(line, AIMessage) else AIMessage(line)
-        usage = message.usage_metadata or {
-            "input_tokens": sum(len(str(one.text).split()) for one in messages),
-            "output_tokens": len(str(message.text).split()),
-        }
-        prompt, completion = usage["input_tokens"], usage["output_tokens"]
+        return line if isinstance(line, AIMessage) else AIMessage(line)
+
+    def _replies(self, messages: list[BaseMessage], n: int) -> list[AIMessage]:
+        """So many generations of one request: one line of the invoice, and each repeats the request's whole usage."""
         with self._lock:
-            self.invoice.append({"prompt": prompt, "completion": completion, "temperature": self.temperature})
+            self.seen.append(messages)
+        replies = [self._line(messages) for _ in range(n)]
+        prompt = sum(len(str(one.text).split()) for one in messages)
+        completion = 0
+        for reply in replies:
+            told = reply.usage_metadata or {"input_tokens": prompt, "output_tokens": len(str(reply.text).split())}
+            prompt, completion = told["input_tokens"], completion + told["output_tokens"]
+        with self._lock:
+            self.invoice.append({"prompt": prompt, "completion": completion, "temperature": self.temperature, "n": n})
         if not self.reports_usage:
-            return message
-        return message.model_copy(update={"usage_metadata": {**usage, "total_tokens": prompt + completion}})
+            return replies
+        usage = {"input_tokens": prompt, "output_tokens": completion, "total_tokens": prompt + completion}
+        return [reply.model_copy(update={"usage_metadata": {**(reply.usage_metadata or {}), **usage}}) for reply in replies]
+
+    def _reply(self, messages: list[BaseMessage]) -> AIMessage:
+        return self._replies(messages, 1)[0]
 
     def _generate(self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
         self.delay()
@@ -70,6 +79,27 @@ class ScriptedModel(BaseChatModel):
         if self.adelay is not None:
             await self.adelay()
         return self._generate(messages, stop, None, **kwargs)
+
+
+class BadRequest(Exception):
+    """As a provider's client raises it."""
+
+    status_code = 400
+
+
+class SeveralModel(ScriptedModel):
+    """Offers several generations in one request, as OpenAI's class does: `n_most` at most; at 0 it refuses to be asked."""
+
+    n: int | None = None
+    n_most: int = 1000
+
+    def _generate(self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        self.delay()
+        wanted = self.n or 1
+        if wanted > 1 and not self.n_most:
+            raise BadRequest("n is not supported")
+        replies = self._replies(messages, min(wanted, max(self.n_most, 1)))
+        return ChatResult(generations=[ChatGeneration(message=reply) for reply in replies])
 
 
 class StreamingModel(ScriptedModel):

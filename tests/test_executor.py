@@ -31,7 +31,7 @@ from budget_router.records import Call, Decision, LoggedDecision, Settlement, ha
 from budget_router.strategies import last_number
 from budget_router_langchain import Booking, Receipt, aexecute, execute, meter
 from budget_router_sql import SqlLedger
-from tests.scripted import ScriptedModel, billed, booked
+from tests.scripted import BadRequest, ScriptedModel, SeveralModel, billed, booked
 
 Executor = Callable[..., Receipt]
 
@@ -400,3 +400,125 @@ def test_the_log_of_an_escalation_tells_its_first_stage_apart(run: Executor, led
     table = OutcomeTable.from_log([logged(router, decision)], menu, unit="tokens")
     assert table.accuracy.tolist() == [[pytest.approx(2 / 3), 1.0]]
     assert table.cost.tolist() == [[sum(billed(small)) / 3, receipt.spend.in_unit("tokens")]]
+
+
+# --- several samples in one request
+
+FOUR = SelfConsistency(k=4)
+
+
+def test_where_the_class_offers_it_a_vote_is_one_request_and_bills_its_prompt_once(run: Executor, ledger: Ledger) -> None:
+    router, decision = decided(ledger, FOUR)
+    model = SeveralModel(["Answer: 4", "so\nAnswer: 5", "Answer: 4", "Answer: 4"], n=2)
+
+    receipt = run(router, decision, model, "2 + 2?")
+
+    book = logged(router, decision)
+    assert (receipt.answers, receipt.answer, receipt.agreement) == (("4", "5", "4", "4"), "4", 0.75)
+    assert [line["n"] for line in model.invoice] == [4]
+    assert booked(book.calls) == billed(model) == (3, 9) == (receipt.spend.prompt_tokens, receipt.spend.completion_tokens)
+    assert book.settlement is not None
+    assert [sample.call_id for sample in book.settlement.samples] == [book.calls[0].id] * 4
+
+
+def test_unreported_usage_of_one_request_counts_its_prompt_once_and_every_reply(run: Executor, ledger: Ledger) -> None:
+    one, four = (decided(ledger, SelfConsistency(k=k)) for k in (1, 4))
+    spends = [
+        run(*each, SeveralModel(["Answer: 4"], reports_usage=False), "How much is 2 + 2, and why is that so?").spend
+        for each in (one, four)
+    ]
+    assert spends[0].prompt_tokens == spends[1].prompt_tokens
+    assert spends[1].completion_tokens > 3 * spends[0].completion_tokens
+
+
+@pytest.mark.parametrize(("n_most", "requests"), [(3, [3, 1]), (1, [1, 1, 1, 1]), (0, [1, 1, 1, 1])])
+def test_what_one_request_did_not_bring_is_asked_for_singly(
+    run: Executor, ledger: Ledger, n_most: int, requests: list[int]
+) -> None:
+    router, decision = decided(ledger, FOUR)
+    model = SeveralModel(["Answer: 4", "Answer: 5", "Answer: 4", "Answer: 4"], n_most=n_most)
+
+    receipt = run(router, decision, model, "2 + 2?")
+
+    calls = logged(router, decision).calls
+    assert sorted(receipt.answers, key=str) == ["4", "4", "4", "5"]
+    assert [line["n"] for line in model.invoice] == requests
+    assert booked(calls) == billed(model)
+    assert [call.status for call in calls].count("error") == (n_most == 0)
+
+
+def test_a_round_that_was_refused_as_one_request_is_not_asked_for_so_again(run: Executor, ledger: Ledger) -> None:
+    router, decision = decided(ledger, SelfConsistency(k=6, early_stop=EarlyStop(threshold=0.99, window=2)))
+    model = SeveralModel(["Answer: 4", "Answer: 5"], n_most=0)
+    run(router, decision, model, "2 + 2?")
+    assert [call.status for call in logged(router, decision).calls].count("error") == 1
+
+
+def test_a_vote_that_stops_early_asks_for_a_window_at_a_time(run: Executor, ledger: Ledger) -> None:
+    router, decision = decided(ledger, SelfConsistency(k=6, early_stop=EarlyStop(threshold=0.9, window=2)))
+    model = SeveralModel(["Answer: 4", "Answer: 5", "Answer: 4", "Answer: 4", "Answer: 4"])
+    run(router, decision, model, "2 + 2?")
+    assert [line["n"] for line in model.invoice] == [2, 2]
+
+
+def test_at_a_window_of_one_each_sample_is_a_request(run: Executor, ledger: Ledger) -> None:
+    router, decision = decided(ledger, EARLY)
+    model = SeveralModel(["Answer: 4"])
+    run(router, decision, model, "2 + 2?")
+    assert [line["n"] for line in model.invoice] == [1, 1]
+
+
+@pytest.mark.parametrize("error", [TimeoutError("slow"), ValueError("overloaded")])
+def test_one_request_that_fails_fails_all_its_samples_and_is_booked_once(run: Executor, ledger: Ledger, error: Exception) -> None:
+    router, decision = decided(ledger, FOUR)
+    with pytest.raises(NoAnswer, match="all 4 samples"):
+        run(router, decision, SeveralModel([error]), "2 + 2?")
+    assert [call.status for call in logged(router, decision).calls] == ["error"]
+
+
+def test_a_single_request_that_is_refused_is_a_failure(run: Executor, ledger: Ledger) -> None:
+    router, decision = decided(ledger, SingleShot())
+    with pytest.raises(NoAnswer) as failure:
+        run(router, decision, SeveralModel([BadRequest("too long")]), "2 + 2?")
+    assert isinstance(failure.value.__cause__, BadRequest)
+
+
+def test_a_model_that_streams_gives_whole_generations_when_it_is_asked_for_several(ledger: Ledger) -> None:
+    class Streaming(SeveralModel):
+        streaming: bool = True
+
+        def _stream(self, *given: Any, **settings: Any) -> Any:
+            raise AssertionError("a stream mixes generations up")
+
+    router, decision = decided(ledger, FOUR)
+    assert execute(router, decision, Streaming(["Answer: 4"]), "2 + 2?").agreement == 1.0
+
+
+def test_a_model_behind_the_responses_api_is_asked_four_times(run: Executor, ledger: Ledger) -> None:
+    class Responses(SeveralModel):
+        use_responses_api: bool | None = True
+
+    router, decision = decided(ledger, FOUR)
+    model = Responses(["Answer: 4"])
+    run(router, decision, model, "2 + 2?")
+    assert [line["n"] for line in model.invoice] == [1, 1, 1, 1]
+
+
+def test_a_graded_vote_of_one_request_prices_smaller_ones_with_the_whole_prompt(run: Executor, ledger: Ledger) -> None:
+    menu = Menu([SingleShot(), SelfConsistency(k=2), FOUR])
+    router = BudgetRouter(menu, Budget(per_task=1e6), ledger=ledger)
+    decision = router.decide(Task("2 + 2?"), strategy=FOUR.name)
+    run(router, decision, SeveralModel(["Answer: 4"]), "2 + 2?")
+    router.grade(decision.id, score=1.0, answer_scores={"4": 1.0})
+    table = OutcomeTable.from_log([logged(router, decision)], menu, unit="tokens")
+    assert table.cost.tolist() == [[5.0, 7.0, 11.0]]
+
+
+def test_tools_that_the_majority_asks_for_are_the_answer(run: Executor, ledger: Ledger) -> None:
+    def asking(city: str) -> AIMessage:
+        return AIMessage("", tool_calls=[{"name": "weather", "args": {"city": city}, "id": f"call {city}"}])
+
+    router, decision = decided(ledger, SelfConsistency(k=3))
+    receipt = run(router, decision, SeveralModel([asking("Rome"), asking("Paris"), asking("Paris")]), "Is it sunny?")
+    assert (receipt.answer, receipt.agreement) == ('[{"arguments":{"city":"Paris"},"name":"weather"}]', pytest.approx(2 / 3))
+    assert receipt.message.tool_calls[0]["args"] == {"city": "Paris"}

@@ -202,6 +202,24 @@ def test_a_smaller_vote_costs_its_share_but_takes_as_long(unit, cost):
     assert math.isnan(table.cost[0, THINK])
 
 
+@pytest.mark.parametrize(
+    ("unit", "cost"),
+    [("tokens", [60, 80, 100]), ("completion_tokens", [10, 30, 50]), ("usd", [math.nan, math.nan, 1e-6]), ("seconds", [3.0] * 3)],
+)
+def test_samples_of_one_request_have_its_prompt_in_common(unit, cost):
+    table = table_of(in_one_request(logged()), unit=unit)
+    assert table.cost[0, :3].tolist() == pytest.approx(cost, nan_ok=True)
+
+
+def in_one_request(entry, *, until=1000):
+    """The same, with the samples before `until` out of one call."""
+    samples = [
+        sample.model_copy(update={"call_id": "c0" if sample.index < until else f"c{sample.index}"})
+        for sample in entry.settlement.samples
+    ]
+    return entry.model_copy(update={"settlement": entry.settlement.model_copy(update={"samples": tuple(samples)})})
+
+
 def test_what_nobody_graded_has_a_cost_and_no_accuracy():
     table = table_of(logged(graded=False))
     assert not table.is_observed.any()
@@ -298,6 +316,23 @@ def test_an_escalation_prices_itself_and_what_its_first_stage_holds(unit, one, w
     assert known(table) == ["one", "three", "doubt"]
     assert table.accuracy[0, [ONE, TRIPLE, DOUBT]].tolist() == pytest.approx([1 / 3, 0.0, 1.0])
     assert table.cost[0, [ONE, DOUBT]].tolist() == pytest.approx([one, whole])
+
+
+def test_a_first_stage_of_one_request_bills_its_prompt_once():
+    calls = [
+        example_call("c0", completion_tokens=30, prompt_tokens=20),
+        example_call("c3", completion_tokens=90, prompt_tokens=40),
+    ]
+    spend = Spend(prompt_tokens=60, completion_tokens=120, n_calls=2)
+    entry = in_one_request(adaptive("doubt", ("5", "5", "4", "4"), spend=spend, calls=calls), until=3)
+    assert table_of(entry, menu=ADAPTIVE).cost[0, [ONE, TRIPLE, DOUBT]].tolist() == pytest.approx([30, 50, 180])
+
+
+def test_a_vote_that_stops_bills_the_prompt_once_a_round():
+    samples = ("4", "4", "5", "4", "4", "5")
+    table = table_of(in_one_request(adaptive("six", samples, spend=BILL, calls=[example_call("c0")])), menu=ADAPTIVE)
+    mean_samples = early_stop_value(samples, SCORES, RULE, 6).mean_samples
+    assert table.cost[0, EARLY] == pytest.approx(10 * mean_samples + 60 * mean_samples / 2)
 
 
 def test_an_escalation_whose_calls_are_not_on_record_has_one_known_cost():

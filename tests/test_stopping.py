@@ -56,6 +56,32 @@ def test_the_certainty_of_a_leader_is_the_incomplete_beta_functions(leader, runn
     assert certainty(leader, runner_up) == pytest.approx(1 - betainc(leader + 1, runner_up + 1, 0.5), abs=1e-12)
 
 
+def test_the_certainty_of_every_vote_of_forty_is_what_quadrature_gives():
+    from scipy.integrate import quad
+
+    for leader in range(0, 41, 4):
+        for runner_up in range(0, min(leader, 40 - leader) + 1, 3):
+            share = [quad(lambda p, a=leader, b=runner_up: p**a * (1 - p) ** b, start, 1, epsabs=0)[0] for start in (0.5, 0)]
+            assert certainty(leader, runner_up) == pytest.approx(share[0] / share[1], abs=1e-7)  # quad's relative error is 1.5e-8
+
+
+@law
+@given(st.integers(0, 500), st.integers(0, 500))
+def test_a_vote_more_for_the_leader_makes_it_surer_and_one_for_the_runner_up_less(leader, runner_up):
+    before = certainty(leader, runner_up)
+    assert certainty(leader, runner_up + 1) <= before <= certainty(leader + 1, runner_up)
+    assert before + certainty(runner_up, leader) == pytest.approx(1)
+
+
+def test_a_look_at_a_vote_takes_microseconds():
+    votes = [[leader, runner_up, 1] for leader in range(1, 30) for runner_up in range(1, min(leader, 40 - leader))]
+    began = time.process_time()
+    for _ in range(10):
+        for one in votes:
+            is_decided(one, 5, 0.95)
+    assert (time.process_time() - began) / (10 * len(votes)) < 25e-6  # the bar is 5 µs; a busy machine is given five times that
+
+
 def test_at_a_threshold_of_one_no_lead_is_large_enough_while_it_can_be_lost():
     assert not is_decided([400], 401, 1.0)
     assert is_decided([400], 400, 1.0)

@@ -27,6 +27,19 @@ class Cell(NamedTuple):
         return standard_error(self.accuracy, self.n_votes)
 
 
+class Price(NamedTuple):
+    """What samples cost, apart from how many there are."""
+
+    each: float
+    """Of one sample; in seconds, where samples of a round come together, of one round."""
+    shared: float = 0.0
+    """Of one request, however many samples it brings: of their prompt, where they have it in common."""
+
+    def of(self, n_samples: float, n_requests: float = 1.0) -> float:
+        """Cost of so many samples, drawn in so many requests if they share them."""
+        return self.each * n_samples + self.shared * n_requests
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A settled decision as evidence: its guaranteed samples are exchangeable, the others were drawn because of them."""
@@ -43,8 +56,8 @@ class Bundle:
     has_no_answer: bool
     """Whether no sample gave an answer to vote on: then the first reply stands, whatever the number of samples."""
     spent: float
-    each: float
-    """Cost of one guaranteed sample; in seconds, where samples run side by side, of one round of them."""
+    price: Price
+    """Of guaranteed samples."""
     unit: Unit
 
     @classmethod
@@ -63,7 +76,7 @@ class Bundle:
             is_ungraded=settlement.status == "ok" and entry.outcome is None,
             has_no_answer=bool(settlement.samples) and not any(sample.answer_key for sample in settlement.samples),
             spent=settlement.spend.in_unit(unit),
-            each=_cost_of_one(entry, settlement, guaranteed, unit),
+            price=_price(entry, settlement, guaranteed, unit),
             unit=unit,
         )
 
@@ -74,7 +87,9 @@ class Bundle:
         if isinstance(strategy, SelfConsistency) and strategy.early_stop is not None:
             return self._stopped(strategy)
         n_samples = strategy.n_samples
-        return Cell(*self._voted(n_samples), self.each if self.unit == "seconds" else self.each * n_samples)
+        if n_samples == self.executed.n_samples == self.executed.n_guaranteed:
+            return Cell(*self._voted(n_samples), self.spent)
+        return Cell(*self._voted(n_samples), self.price.of(1 if self.unit == "seconds" else n_samples))
 
     def first_vote(self, escalation: Escalate) -> FirstVote:
         """Tell of the first stage of an escalation; NaN where the bundle does not suffice, or was not graded."""
@@ -97,13 +112,17 @@ class Bundle:
         if strategy.early_stop is None or strategy.k > len(self.answers):
             return Cell(math.nan, math.nan, math.nan)
         value = early_stop_value(self.answers, self._known_scores(), strategy.early_stop, strategy.k)
-        n_billed = value.mean_samples / (strategy.n_guaranteed if self.unit == "seconds" else 1)
+        n_rounds = value.mean_samples / strategy.n_guaranteed
         if self.has_no_answer:
             accuracy, n_votes = self._voted(strategy.k)
         else:
             accuracy, n_votes = value.accuracy, len(self.answers) / value.mean_samples
         is_known = self.scores is not None or self.has_no_answer
-        return Cell(accuracy if is_known else math.nan, n_votes, self.each * n_billed)
+        return Cell(
+            accuracy if is_known else math.nan,
+            n_votes,
+            self.price.of(n_rounds if self.unit == "seconds" else value.mean_samples, n_rounds),
+        )
 
     def _known_scores(self) -> Mapping[str, float]:
         """How many samples a rule draws hangs on the answers alone: it is known before they are graded."""
@@ -117,20 +136,28 @@ def standard_error(score: float, n_votes: float) -> float:
     return math.sqrt(shrunk * (1 - shrunk) / n_votes)
 
 
-def _cost_of_one(entry: LoggedDecision, settlement: Settlement, guaranteed: Sequence[Sample], unit: Unit) -> float:
-    """Cost of one guaranteed sample; NaN when the bill cannot be told apart."""
-    executed, spend = entry.decision.strategy, settlement.spend
-    if not executed.is_adaptive:
-        return spend.in_unit(unit) / (1 if unit == "seconds" else executed.n_samples)
+def _price(entry: LoggedDecision, settlement: Settlement, guaranteed: Sequence[Sample], unit: Unit) -> Price:
+    """Price of guaranteed samples; NaN when the bill cannot be told apart."""
+    executed, spend, samples = entry.decision.strategy, settlement.spend, settlement.samples
+    n_rounds, n_samples = 1, executed.n_samples
     if isinstance(executed, Escalate):
         names = {sample.call_id for sample in guaranteed}
         calls = [call for call in entry.calls if call.id in names]
         if not calls or len(calls) < len(names):
-            return math.nan
-        first = Spend.of(calls, seconds=max(call.seconds for call in calls))
-        return first.in_unit(unit) / (1 if unit == "seconds" else len(calls))
-    if not settlement.samples:
-        return math.nan
-    # rounds are drawn whole: what failed after the last sample that arrived was billed as well
-    n_rounds = max(sample.index for sample in settlement.samples) // executed.n_guaranteed + 1
-    return spend.in_unit(unit) / (n_rounds if unit == "seconds" else min(n_rounds * executed.n_guaranteed, executed.n_samples))
+            return Price(math.nan)
+        spend, samples = Spend.of(calls, seconds=max(call.seconds for call in calls)), tuple(guaranteed)
+        n_samples = len(guaranteed)
+    elif executed.is_adaptive:
+        if not samples:
+            return Price(math.nan)
+        # rounds are drawn whole: what failed after the last sample that arrived was billed as well
+        n_rounds = max(sample.index for sample in samples) // executed.n_guaranteed + 1
+        n_samples = min(n_rounds * executed.n_guaranteed, executed.n_samples)
+    if unit == "seconds":
+        return Price(spend.seconds / n_rounds)
+    named = [sample.call_id for sample in samples if sample.call_id is not None]
+    n_requests = len(set(named))
+    if n_requests == len(named) or unit == "completion_tokens":
+        return Price(spend.in_unit(unit) / n_samples)
+    # several samples of one request: they have its prompt in common; of money nobody booked which part that was
+    return Price(math.nan) if unit == "usd" else Price(spend.completion_tokens / n_samples, spend.prompt_tokens / n_requests)

@@ -7,7 +7,6 @@ only through how often each was given and which came first; that much of the pas
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from math import comb
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +54,11 @@ def certainty(leader: int, runner_up: int) -> float:
 @cache
 def _doubt(leader: int, runner_up: int) -> float:
     n_trials = leader + runner_up + 1
-    return float(sum(comb(n_trials, one) for one in range(leader + 1, n_trials + 1)) / 2**n_trials)
+    ways = total = 1  # in whole numbers: of the tail no digit is lost, and no n is too large
+    for one in range(runner_up):
+        ways = ways * (n_trials - one) // (one + 1)
+        total += ways
+    return float(total / 2**n_trials)
 
 
 def is_decided(votes: Sequence[int], n_left: int, threshold: float) -> bool:

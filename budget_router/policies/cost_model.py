@@ -20,6 +20,8 @@ _PRIOR_TASKS = 20
 """Tasks that what an adaptive strategy's stages bill counts as, beside its own bills."""
 _TENTH = 0.1
 """Of the tasks, those that seem to doubt least: none is believed to doubt less than they did."""
+_SAME_COST = 0.02
+"""Relative difference of two mean costs of a sample that is none."""
 _PRIOR_DOUBTS = 5
 """Tasks of the usual doubt that are counted with that tenth."""
 
@@ -51,7 +53,7 @@ class CostModel:
         found = np.zeros(n_strategies)
         given = [None] * n_strategies if penalties is None else penalties
         parts = {} if table.unit == "seconds" else _parts(table)
-        for columns in _alike(table.menu):
+        for columns in _alike(table.menu, table.cost / scale):
             if columns[0] in parts:
                 continue
             billed = table.cost[:, columns] / scale[columns]
@@ -170,12 +172,33 @@ def _log_line(features: FloatArray, cost: FloatArray, cluster: IntArray, penalty
     return ridge(features, np.log(np.maximum(cost, least)), np.ones(len(cost)), cluster, penalty)
 
 
-def _alike(menu: Menu) -> list[list[int]]:
-    """Columns of one cost line each."""
-    columns: dict[str, list[int]] = {}
-    for column, strategy in enumerate(menu):
-        columns.setdefault(strategy.cost_key, []).append(column)
-    return list(columns.values())
+def _alike(menu: Menu, billed: FloatArray) -> list[list[int]]:
+    """Columns of one cost line each: they draw alike, and where both were billed one sample costs the same.
+
+    It does not where samples come in one request and have its prompt in common. What was never billed goes with the column whose
+    number of samples is nearest below its own.
+
+    Args:
+        menu: its columns.
+        billed: (n_tasks, n_strategies) cost of one sample, NaN where unknown.
+    """
+    by_key: dict[str, list[list[int]]] = {}
+    for column in sorted(range(len(menu)), key=lambda column: menu.root[column].cost_scale):
+        groups = by_key.setdefault(menu.root[column].cost_key, [])
+        alike = next((group for group in reversed(groups) if _costs_alike(billed[:, [column, *group]])), None)
+        if alike is None:
+            groups.append([column])
+        else:
+            alike.append(column)
+    return sorted(sorted(group) for groups in by_key.values() for group in groups)
+
+
+def _costs_alike(billed: FloatArray) -> bool:
+    """Tell whether the first column costs what the others do in the rows where it and one of them are known."""
+    one, others = billed[:, 0], billed[:, 1:]
+    both = ~np.isnan(others) & ~np.isnan(one)[:, None]
+    mine, theirs = np.broadcast_to(one[:, None], others.shape)[both].sum(), others[both].sum()
+    return bool(abs(mine - theirs) <= _SAME_COST * max(mine, theirs))
 
 
 def _scales(menu: Menu, unit: Unit) -> FloatArray:

@@ -1,6 +1,6 @@
 """Strategies as plans: a generator yields the requests it wants and is sent the replies; two short drivers do the I/O."""
 
-from budget_router.strategies.answers import AnswerRule, choice_letter, final_answer, last_number, normalise
+from budget_router.answers import AnswerRule, choice_letter, final_answer, last_number, normalise
 from budget_router.strategies.plans import Draw, Failure, Plan, Reply, Request, Result, arun, plan, run
 from budget_router.strategies.vote import Vote, majority
 

@@ -1,13 +1,14 @@
 """A strategy as a plan that never awaits, and the two drivers that run it."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
+from budget_router.answers import AnswerRule, GroupingRule, ToolCall, canonical_calls, final_answer
 from budget_router.errors import InvalidInput, NoAnswer
 from budget_router.menu import Escalate, Sampling, SelfConsistency, Stage, Strategy, stages
 from budget_router.outcomes import is_decided
-from budget_router.strategies.answers import AnswerRule, final_answer
 from budget_router.strategies.vote import majority
 
 
@@ -21,10 +22,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The text that came back, and the call it came from."""
+    """What came back, and the call it came from; samples that one request asked for share the call."""
 
     text: str
     call_id: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Tools that the model asks for: they are then its answer, whatever it says beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Result:
     agreement: float | None
     """Share of the samples, of the stage that answered, that gave the winning answer; `None` when nobody counted."""
     draws: tuple[Draw, ...]
+    index: int | None = None
+    """Request whose reply that is; `None` when nobody counted."""
 
 
 Plan = Generator[list[Request], Sequence[Reply | Failure], Result]
@@ -65,60 +70,68 @@ def plan(strategy: Strategy, *, answer: AnswerRule = final_answer) -> Plan:
 
     A whole vote draws its samples side by side, one that may stop early a window at a time. An escalation draws its first stage,
     and where that does not agree its second, whose answer stands if it gives one, and whose reply stands if neither gives any.
-    `Result.draws` holds the draws of both, numbered through.
+    `Result.draws` holds the draws of both, numbered through. A rule that groups answers sees those of both stages together.
 
     Raises NoAnswer when every sample failed; its cause is the first failure.
     """
     first, *then = stages(strategy)
-    drawn = yield from _stage(first, answer, start=0)
-    result = drawn.result()
+    ballot = _Ballot(answer)
+    yield from _stage(first, ballot, start=0)
+    result = ballot.result(since=0)
     if isinstance(strategy, Escalate) and not _is_accepted(strategy, result):
-        later = yield from _stage(then[0], answer, start=first.n_samples)
-        result = _last_word(result, later.result())
-        drawn = _Drawn((*drawn.draws, *later.draws), (*drawn.failures, *later.failures))
+        yield from _stage(then[0], ballot, start=first.n_samples)
+        result = _last_word(ballot.result(since=0, until=first.n_samples), ballot.result(since=first.n_samples))
     if result is None:
-        failure = drawn.failures[0]
+        failure = ballot.failures[0]
         raise NoAnswer(
-            f"all {len(drawn.failures)} samples of {strategy.name!r} failed, the first with {type(failure.error).__name__}: "
+            f"all {len(ballot.failures)} samples of {strategy.name!r} failed, the first with {type(failure.error).__name__}: "
             "see the cause; what was billed is recorded"
         ) from failure.error
-    return replace(result, draws=drawn.draws)
+    return replace(result, draws=tuple(ballot.draws))
 
 
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    """All that came back of a stage."""
+class _Ballot:
+    """All that came back, and the answers in it as they are counted."""
 
-    draws: tuple[Draw, ...]
-    failures: tuple[Failure, ...]
+    def __init__(self, answer: AnswerRule) -> None:
+        self.answer = answer
+        self.found: list[str | None] = []
+        self.draws: list[Draw] = []
+        self.failures: list[Failure] = []
 
-    def result(self) -> Result | None:
-        """What the stage answers; `None` when every sample failed."""
-        if not self.draws:
+    def take(self, requests: Sequence[Request], replies: Sequence[Reply | Failure]) -> None:
+        """Find the answers of a round; a rule that groups answers looks at all that there are."""
+        for request, reply in zip(requests, replies, strict=True):
+            if isinstance(reply, Failure):
+                self.failures.append(reply)
+                continue
+            found = canonical_calls(reply.tool_calls) if reply.tool_calls else _found(self.answer, reply.text)
+            self.found.append(found)
+            self.draws.append(Draw(request.index, reply.call_id, reply.text, found))
+        if isinstance(self.answer, GroupingRule):
+            grouped = self.answer.grouped(self.found)
+            self.draws = [replace(draw, answer=answer) for draw, answer in zip(self.draws, grouped, strict=True)]
+
+    def result(self, *, since: int, until: int | None = None) -> Result | None:
+        """What the requests from `since` until before `until` answer; `None` when every one of them failed."""
+        draws = [draw for draw in self.draws if since <= draw.index and (until is None or draw.index < until)]
+        if not draws:
             return None
-        vote = majority([draw.answer for draw in self.draws])
-        chosen = self.draws[vote.winner or 0]
-        return Result(chosen.text, chosen.answer, vote.agreement, self.draws)
+        vote = majority([draw.answer for draw in draws])
+        chosen = draws[vote.winner or 0]
+        return Result(chosen.text, chosen.answer, vote.agreement, tuple(draws), chosen.index)
 
 
-def _stage(stage: Stage, answer: AnswerRule, *, start: int) -> Generator[list[Request], Sequence[Reply | Failure], _Drawn]:
+def _stage(stage: Stage, ballot: _Ballot, *, start: int) -> Generator[list[Request], Sequence[Reply | Failure], None]:
     """Draw a stage's samples, numbered from `start`, a round at a time."""
-    draws: list[Draw] = []
-    failures: list[Failure] = []
     for n_drawn in range(0, stage.n_samples, stage.n_guaranteed):
         n_left = stage.n_samples - n_drawn
         if n_drawn and isinstance(stage, SelfConsistency) and stage.early_stop is not None:
-            votes = Counter(draw.answer for draw in draws if draw.answer is not None)
+            votes = Counter(draw.answer for draw in ballot.draws if draw.index >= start and draw.answer is not None)
             if is_decided(list(votes.values()), n_left, stage.early_stop.threshold):
                 break
         requests = [Request(start + n_drawn + index, stage.sampling) for index in range(min(stage.n_guaranteed, n_left))]
-        replies = yield requests
-        for request, reply in zip(requests, replies, strict=True):
-            if isinstance(reply, Reply):
-                draws.append(Draw(request.index, reply.call_id, reply.text, _found(answer, reply.text)))
-            else:
-                failures.append(reply)
-    return _Drawn(tuple(draws), tuple(failures))
+        ballot.take(requests, (yield requests))
 
 
 def _is_accepted(strategy: Escalate, first: Result | None) -> bool:
@@ -146,19 +159,24 @@ def _found(answer: AnswerRule, text: str) -> str | None:
 
 def run(plan: Plan, complete: Callable[[list[Request]], Sequence[Reply | Failure]]) -> Result:
     """Drive a plan; `complete` answers a list of requests, side by side if it can."""
-    try:
-        requests = next(plan)
-        while True:
-            requests = plan.send(complete(requests))
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]  # a generator's return value has no type of its own
+    step = _advance(plan)
+    while not isinstance(step, Result):
+        step = _advance(plan, complete(step))
+    return step
 
 
 async def arun(plan: Plan, complete: Callable[[list[Request]], Awaitable[Sequence[Reply | Failure]]]) -> Result:
-    """Drive a plan in a coroutine."""
+    """Drive a plan in a coroutine; the answers are read in a thread, for a user's rule or a formula may take its time."""
+    step = _advance(plan)
+    while not isinstance(step, Result):
+        step = await asyncio.to_thread(_advance, plan, await complete(step))
+    return step
+
+
+def _advance(plan: Plan, replies: Sequence[Reply | Failure] | None = None) -> list[Request] | Result:
+    """Send a plan what it asked for; what it asks for next, or its result."""
     try:
-        requests = next(plan)
-        while True:
-            requests = plan.send(await complete(requests))
+        return next(plan) if replies is None else plan.send(replies)
     except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]  # a generator's return value has no type of its own
+        result: Result = done.value
+        return result

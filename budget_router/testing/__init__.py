@@ -1,5 +1,6 @@
 """Exams for one's own parts: whatever keeps the promises of a Protocol may stand in its place."""
 
+from budget_router.testing.answer_rule import ANSWER_RULE_PROMISES, check_answer_rule
 from budget_router.testing.examples import (
     MENU,
     NOON,
@@ -14,10 +15,12 @@ from budget_router.testing.examples import (
 from budget_router.testing.ledger import LEDGER_PROMISES, check_ledger
 
 __all__ = [
+    "ANSWER_RULE_PROMISES",
     "LEDGER_PROMISES",
     "MENU",
     "NOON",
     "TASK",
+    "check_answer_rule",
     "check_ledger",
     "example_call",
     "example_decision",

@@ -1,6 +1,7 @@
-"""Execute a decided strategy on a chat model: draw its samples, those of a round side by side, vote, settle what was spent.
+"""Execute a decided strategy on a chat model: draw its samples, vote, settle what was spent.
 
-The thinking is written once and never awaits; the sync and the async door differ in how a list of requests is answered.
+The samples of a round are drawn in one request where the model's class offers several generations, else side by side. The
+thinking is written once and never awaits; the sync and the async door differ in how a list of requests is answered.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 from pydantic import Field
 
+from budget_router.answers import ToolCall
 from budget_router.errors import BudgetRouterError, InvalidInput, LedgerError, UnknownDecision
 from budget_router.menu import Sampling, stages
 from budget_router.records import Decision, Spend
@@ -25,6 +27,7 @@ from budget_router.strategies import AnswerRule, Failure, Reply, Request, Result
 from budget_router.words import Word
 from budget_router_langchain.booking import Booking
 from budget_router_langchain.meter import meter
+from budget_router_langchain.several import MAX_GENERATIONS, adraw, draw, is_refusal, offers_several
 from budget_router_langchain.tuned import as_messages, instructed, tuned
 
 _log = logging.getLogger("budget_router")
@@ -37,6 +40,8 @@ class Receipt(Word):
     strategy: str
     text: str = Field(repr=False)
     """The reply that gave the winning answer, whole."""
+    message: AIMessage = Field(repr=False)
+    """The same as the model gave it, with the tools that it asks for."""
     answer: str | None
     """The winning answer, normalised; `None` when no reply held one."""
     agreement: float | None
@@ -67,7 +72,7 @@ def execute(
         models: for strategies that name one, by that name.
         answer: finds the answer in a reply.
         config: of the run that this is a part of.
-        max_concurrency: most samples at once; by default the config's, and without one all of them.
+        max_concurrency: most requests at once; by default the config's, and without one all of them.
 
     Raises:
         InvalidInput: the strategy names an unknown model, or a setting that its class does not offer; nothing was paid.
@@ -106,6 +111,10 @@ async def aexecute(
     return await asyncio.to_thread(execution.settle, result)
 
 
+_Drawn = dict[int, Reply | Failure]
+"""By the sample's number."""
+
+
 class _Execution:
     """All of an execution but its I/O."""
 
@@ -123,6 +132,8 @@ class _Execution:
         self.booking = Booking(router, decision)
         self.began = time.monotonic()
         self.prepared: dict[Sampling, tuple[BaseChatModel, list[BaseMessage]]] = {}
+        self.several: set[Sampling] = set()
+        self.messages: dict[int, AIMessage] = {}
 
     def prepare(self, model: BaseChatModel, models: Mapping[str, BaseChatModel], messages: LanguageModelInput) -> None:
         """Choose and tune the models and write the prompts: whatever can be refused is refused here, before anything is paid."""
@@ -136,41 +147,67 @@ class _Execution:
                 )
             chosen = models[sampling.model] if sampling.model is not None else model
             self.prepared[sampling] = tuned(chosen, sampling), instructed(given, sampling.instruction)
+            if offers_several(chosen):
+                self.several.add(sampling)
 
     def complete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
-        """Answer requests side by side in threads."""
-        if len(requests) == 1:
-            return _checked([self._draw(requests[0])])
-        with ContextThreadPoolExecutor(max_workers=min(self.width, len(requests))) as pool:
-            futures = [pool.submit(self._draw, request) for request in requests]
+        """Answer a round: in as few calls as the model offers, and what those did not bring in a call of its own."""
+        drawn = self._side_by_side(self._shared(requests))
+        if missing := self._missing(requests, drawn):
+            drawn |= self._side_by_side(missing)
+        return _checked([drawn[request.index] for request in requests])
+
+    async def acomplete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
+        """Do as `complete`, in the event loop."""
+        drawn = await self._aside_by_side(self._shared(requests))
+        if missing := self._missing(requests, drawn):
+            drawn |= await self._aside_by_side(missing)
+        return _checked([drawn[request.index] for request in requests])
+
+    def _shared(self, requests: Sequence[Request]) -> list[Sequence[Request]]:
+        """Put a round's requests, which are all of one sampling, into calls."""
+        width = MAX_GENERATIONS if requests[0].sampling in self.several else 1
+        return [requests[start : start + width] for start in range(0, len(requests), width)]
+
+    def _missing(self, requests: Sequence[Request], drawn: _Drawn) -> list[Sequence[Request]]:
+        """What calls for several did not bring; the model is not asked for several again."""
+        missing = [[request] for request in requests if request.index not in drawn]
+        if missing:
+            self.several.discard(requests[0].sampling)
+        return list(missing)
+
+    def _side_by_side(self, calls: Sequence[Sequence[Request]]) -> _Drawn:
+        """Make calls in threads."""
+        if len(calls) == 1:
+            return self._draw(calls[0])
+        with ContextThreadPoolExecutor(max_workers=min(self.width, len(calls))) as pool:
+            futures = [pool.submit(self._draw, call) for call in calls]
             try:
-                return _checked([future.result() for future in futures])
+                return {index: reply for future in futures for index, reply in future.result().items()}
             except BaseException:
                 for future in futures:  # what has not begun need not be paid
                     future.cancel()
                 raise
 
-    async def acomplete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
-        """Answer requests side by side in the event loop."""
+    async def _aside_by_side(self, calls: Sequence[Sequence[Request]]) -> _Drawn:
+        """Make calls in the event loop."""
         gate = asyncio.Semaphore(self.width)
 
-        async def draw(request: Request) -> Reply | Failure:
+        async def gated(call: Sequence[Request]) -> _Drawn:
             async with gate:
-                return await self._adraw(request)
+                return await self._adraw(call)
 
-        return _checked(await asyncio.gather(*map(draw, requests)))
+        return {index: reply for drawn in await asyncio.gather(*map(gated, calls)) for index, reply in drawn.items()}
 
-    def _draw(self, request: Request) -> Reply | Failure:
-        with _Sample(self.booking, request, self.config) as sample:
-            model, messages = self.prepared[request.sampling]
-            sample.replied(model.invoke(messages, sample.config))
-        return sample.outcome
+    def _draw(self, requests: Sequence[Request]) -> _Drawn:
+        with _Sampling(self, requests) as call:
+            call.replied(draw(*self.prepared[requests[0].sampling], len(requests), call.config))
+        return call.drawn
 
-    async def _adraw(self, request: Request) -> Reply | Failure:
-        with _Sample(self.booking, request, self.config) as sample:
-            model, messages = self.prepared[request.sampling]
-            sample.replied(await model.ainvoke(messages, sample.config))
-        return sample.outcome
+    async def _adraw(self, requests: Sequence[Request]) -> _Drawn:
+        with _Sampling(self, requests) as call:
+            call.replied(await adraw(*self.prepared[requests[0].sampling], len(requests), call.config))
+        return call.drawn
 
     def settle(self, result: Result) -> Receipt:
         """Book the end of an execution that came to a result."""
@@ -180,6 +217,7 @@ class _Execution:
             decision_id=self.decision.id,
             strategy=self.decision.strategy.name,
             text=result.text,
+            message=self.messages[result.index or 0],
             answer=result.answer,
             agreement=result.agreement,
             answers=tuple(draw.answer for draw in result.draws),
@@ -197,32 +235,42 @@ class _Execution:
         return Spend.of(list(self.booking.calls.values()), seconds=time.monotonic() - self.began)
 
 
-class _Sample:
-    """One request while it is drawn: its calls are booked, and whatever goes wrong becomes a `Failure`."""
+class _Sampling:
+    """One call while it is made: it is booked, and whatever goes wrong becomes the `Failure` of each of its samples."""
 
-    def __init__(self, booking: Booking, request: Request, config: RunnableConfig) -> None:
-        self.booking = booking
+    def __init__(self, execution: _Execution, requests: Sequence[Request]) -> None:
+        self.booking = execution.booking
+        self.requests = requests
+        self.messages = execution.messages
         self.call_id = uuid4()
+        samples = str(requests[0].index) if len(requests) == 1 else f"{requests[0].index}:{requests[-1].index + 1}"
         self.config: RunnableConfig = {
-            **config,
+            **execution.config,
             "run_id": self.call_id,
-            "run_name": f"{booking.decision.strategy.name}[{request.index}]",
+            "run_name": f"{execution.decision.strategy.name}[{samples}]",
         }
-        self.outcome: Reply | Failure
+        self.drawn: _Drawn = {}
+        """What was brought; samples that the provider left out, or did not want to bring together, are missing."""
 
     def __enter__(self) -> Self:
         meter.bind(self.call_id, self.booking)
         return self
 
-    def replied(self, message: AIMessage) -> None:
-        """Take the model's reply."""
-        self.outcome = Reply(str(message.text), str(self.call_id))
+    def replied(self, messages: Sequence[AIMessage]) -> None:
+        """Take the model's replies; a call for one brings one."""
+        if not messages and len(self.requests) == 1:
+            raise ValueError("the model gave no generation")
+        for request, message in zip(self.requests, messages, strict=False):
+            tools = tuple(ToolCall(call["name"], call["args"]) for call in message.tool_calls)
+            self.messages[request.index] = message
+            self.drawn[request.index] = Reply(str(message.text), str(self.call_id), tools)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         meter.end(self.call_id)
         if not isinstance(error, Exception):
             return False
-        self.outcome = Failure(error)  # a sample may fail in any way, the vote goes on without it
+        if len(self.requests) == 1 or not is_refusal(error):  # samples may fail in any way, the vote goes on without them
+            self.drawn = {request.index: Failure(error) for request in self.requests}
         return True
 
 
