@@ -10,7 +10,8 @@ _NAMED = re.compile(
     r"\(\s?([A-Za-z])\s?\)"  # (C)
     r"|\*\*\(?([A-Za-z])\)?[.:)]?\*\*"  # **C**
     r"|(?<![A-Za-z])([A-Z])\)"  # C)
-    r"|\b(?i:options?|choices?|answers?(?:\s(?:is|was))?|letters?)[\s:]{1,3}([A-Za-z])(?![A-Za-z'’])(?!\s[a-z])"
+    r"|\b(?i:options?|choices?|answers?|letters?)(?i:\s(?:is|was))?[\s:]{1,3}"  # option C, the answer is C
+    rf"(?:([B-HJ-Zb-hj-z])(?![A-Za-z'’])|([AaIi])(?![A-Za-z'’])(?!\s(?!{_VERBS})[a-z]))"
 )
 _BARE = re.compile(rf"(?<![A-Za-z'’])(?:([B-HJ-Z])(?![A-Za-z'’])|(A)(?![A-Za-z'’])(?!\s(?!{_VERBS})[a-z]))")
 _MARKED = re.compile(r"\W{0,5}([A-Za-z])(?![A-Za-z'’])(?:\s{0,2}$|\s?[^\sA-Za-z]|\n)")

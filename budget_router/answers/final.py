@@ -20,7 +20,8 @@ _SIGN = r"(?:(?<![\w.)%])[-+])?"  # of a number, not of a difference or a range:
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+|(?<![\w.])(?=\.\d))(?:\.\d+)?"
 _POWER = r"(?:[eE][-+]?\d{1,3}|\s?(?:×|\\times|\\cdot|\*)\s?10\^\{?[-+]?\d{1,3}\}?)?"
 _RATIO = r"(?<![/\d])\d{1,40}/\d{1,40}(?![\d/]|\.\d)"  # no part of a date
-_NUMBER = re.compile(rf"{_SIGN}(?:{_RATIO}|{_DIGITS}{_POWER})(?:\s?\\?%|\s?per ?cent\b)?")
+_FRACTION = r"\\[dt]?frac\{\d{1,40}\}\{\d{1,40}\}"
+_NUMBER = re.compile(rf"{_SIGN}(?:{_RATIO}|{_FRACTION}|{_DIGITS}{_POWER})(?:\s?\\?%|\s?per ?cent\b)?")
 _MULTIPLES = {"thousand": "e3", "million": "e6", "billion": "e9", "trillion": "e12"}
 _MULTIPLE = re.compile(r"[\s-]?(thousand|million|billion|trillion)s?\b", re.IGNORECASE)
 _EQUALS = re.compile(r"=|≈|\\approx")
