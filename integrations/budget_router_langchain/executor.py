@@ -6,7 +6,7 @@ The thinking is written once and never awaits; the sync and the async door diffe
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
@@ -17,7 +17,7 @@ from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 from pydantic import Field
 
-from budget_router.errors import BudgetRouterError, InvalidInput, LedgerError, UnknownDecision
+from budget_router.errors import BudgetRouterError, LedgerError, UnknownDecision
 from budget_router.menu import Sampling, stages
 from budget_router.records import Decision, Spend
 from budget_router.router import BudgetRouter
@@ -25,7 +25,7 @@ from budget_router.strategies import AnswerRule, Failure, Reply, Request, Result
 from budget_router.words import Word
 from budget_router_langchain.booking import Booking
 from budget_router_langchain.meter import meter
-from budget_router_langchain.tuned import as_messages, instructed, tuned
+from budget_router_langchain.tuned import as_messages, chosen, instructed, tuned
 
 _log = logging.getLogger("budget_router")
 
@@ -56,6 +56,7 @@ def execute(
     answer: AnswerRule = final_answer,
     config: RunnableConfig | None = None,
     max_concurrency: int | None = None,
+    replies: MutableMapping[int, Reply] | None = None,
 ) -> Receipt:
     """Draw the decided strategy's answers, vote, and settle; what was spent is booked whatever happens.
 
@@ -68,13 +69,15 @@ def execute(
         answer: finds the answer in a reply.
         config: of the run that this is a part of.
         max_concurrency: most samples at once; by default the config's, and without one all of them.
+        replies: what an earlier attempt at this decision has brought, by the number of the sample: it is not drawn again, and the
+            attempt's calls are settled with this one's. Each new reply is put there as it arrives.
 
     Raises:
         InvalidInput: the strategy names an unknown model, or a setting that its class does not offer; nothing was paid.
         NoAnswer: every sample failed; its cause is the first failure.
         LedgerError: the books cannot be kept.
     """
-    execution = _Execution(router, decision, config, max_concurrency)
+    execution = _Execution(router, decision, config, max_concurrency, replies)
     try:
         execution.prepare(model, models or {}, messages)
         result = run(plan(decision.strategy, answer=answer), execution.complete)
@@ -94,9 +97,10 @@ async def aexecute(
     answer: AnswerRule = final_answer,
     config: RunnableConfig | None = None,
     max_concurrency: int | None = None,
+    replies: MutableMapping[int, Reply] | None = None,
 ) -> Receipt:
     """Do as `execute`, in a coroutine."""
-    execution = _Execution(router, decision, config, max_concurrency)
+    execution = _Execution(router, decision, config, max_concurrency, replies)
     try:
         execution.prepare(model, models or {}, messages)
         result = await arun(plan(decision.strategy, answer=answer), execution.acomplete)
@@ -115,12 +119,16 @@ class _Execution:
         decision: Decision,
         config: RunnableConfig | None,
         max_concurrency: int | None,
+        replies: MutableMapping[int, Reply] | None,
     ) -> None:
         self.router = router
         self.decision = decision
         self.config = ensure_config(config)
         self.width = max_concurrency or self.config.get("max_concurrency") or decision.strategy.n_samples
         self.booking = Booking(router, decision)
+        self.replies = {} if replies is None else replies
+        if replies is not None:
+            self.booking.calls.update({call.id: call for call in router.ledger.decision(decision.id).calls})
         self.began = time.monotonic()
         self.prepared: dict[Sampling, tuple[BaseChatModel, list[BaseMessage]]] = {}
 
@@ -128,14 +136,7 @@ class _Execution:
         """Choose and tune the models and write the prompts: whatever can be refused is refused here, before anything is paid."""
         given = as_messages(messages)
         for sampling in {stage.sampling for stage in stages(self.decision.strategy)}:
-            if sampling.model is not None and sampling.model not in models:
-                known = ", ".join(map(repr, models)) or "none"
-                raise InvalidInput(
-                    f"strategy {self.decision.strategy.name!r} runs on model {sampling.model!r}, which is not at hand (there "
-                    f"are: {known}): pass models={{{sampling.model!r}: ...}}"
-                )
-            chosen = models[sampling.model] if sampling.model is not None else model
-            self.prepared[sampling] = tuned(chosen, sampling), instructed(given, sampling.instruction)
+            self.prepared[sampling] = tuned(chosen(sampling, model, models), sampling), instructed(given, sampling.instruction)
 
     def complete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         """Answer requests side by side in threads."""
@@ -161,16 +162,25 @@ class _Execution:
         return _checked(await asyncio.gather(*map(draw, requests)))
 
     def _draw(self, request: Request) -> Reply | Failure:
+        if request.index in self.replies:
+            return self.replies[request.index]
         with _Sample(self.booking, request, self.config) as sample:
             model, messages = self.prepared[request.sampling]
             sample.replied(model.invoke(messages, sample.config))
-        return sample.outcome
+        return self._kept(request, sample.outcome)
 
     async def _adraw(self, request: Request) -> Reply | Failure:
+        if request.index in self.replies:
+            return self.replies[request.index]
         with _Sample(self.booking, request, self.config) as sample:
             model, messages = self.prepared[request.sampling]
             sample.replied(await model.ainvoke(messages, sample.config))
-        return sample.outcome
+        return self._kept(request, sample.outcome)
+
+    def _kept(self, request: Request, outcome: Reply | Failure) -> Reply | Failure:
+        if isinstance(outcome, Reply):
+            self.replies[request.index] = outcome
+        return outcome
 
     def settle(self, result: Result) -> Receipt:
         """Book the end of an execution that came to a result."""
