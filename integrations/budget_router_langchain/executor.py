@@ -7,24 +7,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
-from types import TracebackType
-from typing import Self
-from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 from pydantic import Field
 
-from budget_router.errors import BudgetRouterError, LedgerError, UnknownDecision
+from budget_router.errors import BudgetRouterError
 from budget_router.menu import Sampling, stages
 from budget_router.records import Decision, Spend
 from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Failure, Reply, Request, Result, arun, final_answer, plan, run
 from budget_router.words import Word
 from budget_router_langchain.booking import Booking
-from budget_router_langchain.meter import meter
+from budget_router_langchain.drawing import Drawing, checked
 from budget_router_langchain.tuned import as_messages, chosen, instructed, tuned
 
 _log = logging.getLogger("budget_router")
@@ -141,11 +138,11 @@ class _Execution:
     def complete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         """Answer requests side by side in threads."""
         if len(requests) == 1:
-            return _checked([self._draw(requests[0])])
+            return checked([self._draw(requests[0])])
         with ContextThreadPoolExecutor(max_workers=min(self.width, len(requests))) as pool:
             futures = [pool.submit(self._draw, request) for request in requests]
             try:
-                return _checked([future.result() for future in futures])
+                return checked([future.result() for future in futures])
             except BaseException:
                 for future in futures:  # what has not begun need not be paid
                     future.cancel()
@@ -159,23 +156,23 @@ class _Execution:
             async with gate:
                 return await self._adraw(request)
 
-        return _checked(await asyncio.gather(*map(draw, requests)))
+        return checked(await asyncio.gather(*map(draw, requests)))
 
     def _draw(self, request: Request) -> Reply | Failure:
         if request.index in self.replies:
             return self.replies[request.index]
-        with _Sample(self.booking, request, self.config) as sample:
+        with Drawing(self.booking, request, self.config) as drawing:
             model, messages = self.prepared[request.sampling]
-            sample.replied(model.invoke(messages, sample.config))
-        return self._kept(request, sample.outcome)
+            drawing.replied(str(model.invoke(messages, drawing.config).text))
+        return self._kept(request, drawing.outcome)
 
     async def _adraw(self, request: Request) -> Reply | Failure:
         if request.index in self.replies:
             return self.replies[request.index]
-        with _Sample(self.booking, request, self.config) as sample:
+        with Drawing(self.booking, request, self.config) as drawing:
             model, messages = self.prepared[request.sampling]
-            sample.replied(await model.ainvoke(messages, sample.config))
-        return self._kept(request, sample.outcome)
+            drawing.replied(str((await model.ainvoke(messages, drawing.config)).text))
+        return self._kept(request, drawing.outcome)
 
     def _kept(self, request: Request, outcome: Reply | Failure) -> Reply | Failure:
         if isinstance(outcome, Reply):
@@ -205,40 +202,3 @@ class _Execution:
 
     def _spend(self) -> Spend:
         return Spend.of(list(self.booking.calls.values()), seconds=time.monotonic() - self.began)
-
-
-class _Sample:
-    """One request while it is drawn: its calls are booked, and whatever goes wrong becomes a `Failure`."""
-
-    def __init__(self, booking: Booking, request: Request, config: RunnableConfig) -> None:
-        self.booking = booking
-        self.call_id = uuid4()
-        self.config: RunnableConfig = {
-            **config,
-            "run_id": self.call_id,
-            "run_name": f"{booking.decision.strategy.name}[{request.index}]",
-        }
-        self.outcome: Reply | Failure
-
-    def __enter__(self) -> Self:
-        meter.bind(self.call_id, self.booking)
-        return self
-
-    def replied(self, message: AIMessage) -> None:
-        """Take the model's reply."""
-        self.outcome = Reply(str(message.text), str(self.call_id))
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        meter.end(self.call_id)
-        if not isinstance(error, Exception):
-            return False
-        self.outcome = Failure(error)  # a sample may fail in any way, the vote goes on without it
-        return True
-
-
-def _checked(replies: list[Reply | Failure]) -> list[Reply | Failure]:
-    """Give the replies back, unless the books refused one of them: that is no failure of the model's."""
-    for reply in replies:
-        if isinstance(reply, Failure) and isinstance(reply.error, LedgerError | UnknownDecision):
-            raise reply.error
-    return replies

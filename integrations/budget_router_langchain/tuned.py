@@ -34,17 +34,20 @@ def chosen(sampling: Sampling, model: BaseChatModel, models: Mapping[str, BaseCh
     return models[sampling.model]
 
 
-def tuned(model: BaseChatModel, sampling: Sampling) -> BaseChatModel:
+def tuned(model: BaseChatModel, sampling: Sampling, *, streams: bool = False) -> BaseChatModel:
     """Copy a chat model with the sampling's settings; its name and instruction are the caller's to apply.
 
-    The copy does not read LangChain's cache, which would make all samples equal, and does not stream to LangGraph's users.
+    The copy does not read LangChain's cache, which would make all samples equal, and does not stream to LangGraph's users unless
+    it `streams`: a sample of several is no answer yet.
 
     Raises:
         InvalidInput: the model's class does not offer a setting, or `model` is no chat model at all.
     """
     if not isinstance(model, BaseChatModel):
         raise InvalidInput(f"{type(model).__name__} is no chat model whose settings can be set: pass the bare BaseChatModel")
-    update: dict[str, Any] = {"cache": False, "tags": [*(model.tags or []), NO_STREAM]}  # Any: values of the model's own fields
+    update: dict[str, Any] = {"cache": False}  # Any: values of the model's own fields
+    if not streams:
+        update["tags"] = [*(model.tags or []), NO_STREAM]
     for setting, names in _FIELDS.items():
         wanted = getattr(sampling, setting)
         if wanted is not None:
