@@ -133,6 +133,30 @@ class Menu(RootModel[tuple[Strategy, ...]]):
             )
         ]
 
+    def bundles(self) -> tuple[Stage, ...]:
+        """The fewest whole votes that price every strategy: the largest of each sampling, early stops and escalations included.
+
+        One is a strategy of the menu where that draws alike, as many, and whatever the answers say; else the menu lacks it.
+
+        >>> doubtful = Escalate(first=SelfConsistency(k=4), then=SingleShot(model="large"), agreement=1.0)
+        >>> [one.name for one in Menu([SingleShot(), SelfConsistency(k=3), doubtful]).bundles()]
+        ['self_consistency_4', 'single_shot_large']
+        """
+        largest: dict[Sampling, Stage] = {}
+        for stage in (stage for strategy in self.root for stage in stages(strategy)):
+            if stage.sampling not in largest or stage.n_samples > largest[stage.sampling].n_samples:
+                largest[stage.sampling] = stage
+        whole = {(one.sampling, one.n_samples): one for one in self.root if not isinstance(one, Escalate) and not one.is_adaptive}
+        return tuple(whole.get((stage.sampling, stage.n_samples)) or _unstopped(stage) for stage in largest.values())
+
+
+def _unstopped(stage: Stage) -> Stage:
+    """The stage drawn whole."""
+    if not isinstance(stage, SelfConsistency) or stage.early_stop is None:
+        return stage
+    fields = {name: getattr(stage, name) for name in stage.model_fields_set - {"name", "early_stop"}}
+    return SelfConsistency(**fields)
+
 
 def _reset(strategy: Strategy, setting: int, names: set[str]) -> Strategy:
     """The strategy with its knob at another setting, under a name of its own, which is noted."""

@@ -113,7 +113,7 @@ def test_a_slip_is_told_in_words_on_standard_error(words, code, said, tmp_path):
     assert (tmp_path / "notes.txt").read_text().startswith("these are notes")
 
 
-@pytest.mark.parametrize("command", ["demo", "refresh", "policies", "promote"])
+@pytest.mark.parametrize("command", ["demo", "record", "train", "refresh", "policies", "promote"])
 def test_every_command_has_help_with_an_example(command, tmp_path):
     done = typed(command, "--help", folder=tmp_path)
 

@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import threading
 from collections.abc import Iterator
 from uuid import UUID, uuid4
 
@@ -297,3 +298,71 @@ def test_memory_stays_flat_over_many_runs_that_fail(book: Book) -> None:
 
     assert meter.n_live() == before
     assert len(book.calls) == 100
+
+
+def test_a_stream_that_is_left_open_is_booked_with_what_it_had_brought_when_its_run_ends(book: Book) -> None:
+    left_open = []
+
+    def inside(given: str) -> None:
+        left_open.append(StreamingModel(["one two three four"]).stream(given))
+        next(left_open[0])
+
+    bound(book, RunnableLambda(inside)).invoke("2 + 2?")
+
+    (call,) = book.calls
+    assert (call.status, call.completion_tokens) == ("error", count_tokens("one ").n_tokens)
+    left_open[0].close()
+    assert len(book.calls) == 1
+
+
+def test_a_call_that_takes_no_config_belongs_to_the_run_around_it(book: Book) -> None:
+    model = ScriptedModel(["four"])
+    bound(book, RunnableLambda(lambda given: model.generate([[HumanMessage(given)]]).generations[0][0].text)).invoke("2 + 2?")
+
+    assert booked(book.calls) == billed(model)
+
+
+async def test_a_thread_that_outlives_its_cancelled_run_is_booked_with_what_it_billed(book: Book) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        asked.set()
+        go_on.wait()
+
+    model = ScriptedModel(["four"], delay=wait)
+    task = asyncio.ensure_future(
+        bound(book, RunnableLambda(lambda _: None, lambda g: asyncio.to_thread(model.invoke, g))).ainvoke("?")
+    )
+    await asyncio.to_thread(asked.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert book.calls == []
+    go_on.set()
+    while not book.calls:
+        await asyncio.sleep(0)
+
+    assert (book.calls[0].status, book.calls[0].source) == ("ok", "reported")
+    assert booked(book.calls) == billed(model)
+
+
+def test_a_call_that_comes_after_its_run_has_ended_is_booked_all_the_same(book: Book) -> None:
+    model = ScriptedModel(["four"])
+    late: list[RunnableConfig] = []
+
+    def inside(given: str, config: RunnableConfig) -> None:
+        late.append(config)
+
+    bound(book, RunnableLambda(inside)).invoke("2 + 2?")
+    model.invoke("2 + 2?", late[0])
+
+    assert booked(book.calls) == billed(model)
+
+
+def test_a_run_whose_end_nobody_reports_is_forgotten_with_its_root() -> None:
+    root, step = uuid4(), uuid4()
+    meter.on_chain_start({}, "?", run_id=root)
+    meter.on_chain_start({}, "?", run_id=step, parent_run_id=root)
+    meter.on_chain_end({}, run_id=root)
+
+    assert not meter.is_running(step)

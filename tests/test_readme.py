@@ -12,10 +12,11 @@ README = Path(__file__).parents[1] / "README.md"
 def test_the_readmes_python_runs_as_it_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    node, chain, retraining = blocks
+    node, middleware, chain, retraining = blocks
     names = {"model": ScriptedModel(["Answer: 68"])}
 
     exec(node, names)
+    exec(middleware, names)
     exec(chain, names)
     names["router"].grade(names["receipt"].decision_id, score=1.0)
     for number in range(40):  # traffic, before there is anything to retrain on
@@ -28,7 +29,7 @@ def test_the_readmes_python_runs_as_it_is_written(tmp_path, monkeypatch, capsys)
     names["router"].ledger.close()
 
     assert "68" in capsys.readouterr().out
-    assert names["result"].n_decisions == 42
+    assert names["result"].n_decisions == 43
 
 
 @pytest.mark.parametrize("target", ["demo", "test"])

@@ -17,10 +17,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from budget_router import Budget, BudgetRouterError, Menu
+from budget_router import Budget, BudgetRouterError, Menu, Refresh
 from budget_router import refresh as refresh_ledger
 from budget_router.errors import InvalidInput
 from budget_router.evaluation import OffPolicyEstimate
+from budget_router_cli.answer_kind import AnswerKind
+from budget_router_langchain import Recording, SpendLimit
+from budget_router_langchain import record as record_tasks
 from budget_router_sql import SqlLedger
 
 app = typer.Typer(
@@ -78,6 +81,96 @@ def demo(
     )
 
 
+@app.command(
+    epilog="Example: budget-router record tasks.jsonl --model openai:gpt-4o-mini --menu menu.toml --max-spend 5:usd --out log.db"
+)
+def record(
+    tasks: Annotated[Path, typer.Argument(help="JSON Lines: text and gold, if known id, group and metadata.")],
+    model: Annotated[str, typer.Option(help="As LangChain's init_chat_model takes it, provider:name.")],
+    menu: Annotated[Path, typer.Option(help="TOML: a [[strategy]] table each, and [tariff.MODEL] for prices of your own.")],
+    max_spend: Annotated[str, typer.Option(help="Of the whole recording, e.g. 5:usd or 2000000:tokens.")],
+    out: Annotated[Path, typer.Option(help="SQLite file of the log; the replies stand beside it.")],
+    answer: Annotated[AnswerKind, typer.Option(help="How answers are found in replies, and compared.")] = AnswerKind.EXACT,
+    concurrency: Annotated[int, typer.Option(min=1, help="Most calls at once.")] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """Run every strategy of a menu on tasks with known answers; run again, it goes on where it was."""
+    from budget_router_cli.chat_models import chat_model, named_models
+    from budget_router_cli.menu_file import read_menu
+    from budget_router_cli.task_file import read_tasks
+
+    limit = SpendLimit.parse(max_spend)
+    listed, offered = read_tasks(tasks), read_menu(menu)
+    default, named = chat_model(model), named_models(offered.menu)
+    with SqlLedger(f"sqlite:///{out}") as book, _recording_progress(limit) as progress:
+        recording = record_tasks(
+            listed,
+            menu=offered.menu,
+            model=default,
+            models=named,
+            tariffs=offered.tariffs,
+            ledger=book,
+            max_spend=limit,
+            answer=answer.rule,
+            replies=out.with_suffix(".replies.jsonl"),
+            max_concurrency=concurrency,
+            progress=progress,
+        )
+    facts = {
+        "n_tasks": recording.n_tasks,
+        "n_bundles": recording.n_bundles,
+        "n_recorded": recording.n_recorded,
+        "n_failed": recording.n_failed,
+        "spent": recording.spent,
+        "max_spend": limit.total,
+        "unit": limit.unit,
+        "is_bounded": recording.is_bounded,
+        "is_complete": recording.is_complete,
+        "added_to_menu": [name for name in recording.menu.names if name not in offered.menu.names],
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    left = recording.n_bundles - recording.n_recorded
+    _lines(
+        ("recorded", f"{recording.n_recorded:,} of {recording.n_bundles:,} votes on {recording.n_tasks:,} tasks"),
+        (
+            "spent",
+            f"{recording.spent:.6g} of {limit}" + ("" if recording.is_bounded else ", a limit that calls in flight may pass"),
+        ),
+        *([("left", f"{left:,}, {recording.n_failed:,} of them failed: run it again, or raise --max-spend")] if left else []),
+        ("next", f"budget-router train {out} --menu {menu} --budget ... --out policy"),
+    )
+
+
+@app.command(epilog="Example: budget-router train log.db --budget 0.002:usd --out policy")
+def train(
+    log: Annotated[Path, typer.Argument(help="SQLite file that `record` or a router wrote.")],
+    budget: Annotated[str, typer.Option(help="Average per task, as number:unit.")],
+    out: Annotated[Path, typer.Option(help="Folder of the policy, for load_policy.")],
+    menu: Annotated[
+        Path | None, typer.Option(help="TOML menu to choose from; that of the log's latest decision if none.")
+    ] = None,
+    learner: Annotated[str, typer.Option(help="value or imitator.")] = "value",
+    seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Learn a policy from a log and write it to a folder, which load_policy reads."""
+    from budget_router import save_policy
+    from budget_router_cli.menu_file import read_menu
+
+    average = Budget.parse(budget)
+    with _opened(f"sqlite:///{log}") as book:
+        offered = read_menu(menu).menu if menu else book.latest().menu
+        result = refresh_ledger(book, menu=offered, budget=average, learner=learner, seed=seed)
+    save_policy(result.policy, out)
+    if as_json:
+        typer.echo(json.dumps({**_told(result, seed), "folder": str(out)}, indent=1))
+        return
+    _tell(result)
+    _lines(("saved", f'{out}: BudgetRouter(menu, budget, policy=load_policy("{out}"))'))
+
+
 @app.command(epilog="Example: budget-router refresh --ledger sqlite:///spend.db --budget 800:tokens --since 30d")
 def refresh(
     ledger: LedgerUrl,
@@ -100,10 +193,22 @@ def refresh(
         )
         if promote:
             result.promote()
-    unit = average.unit.replace("_", " ")
-    facts = {
+    if as_json:
+        typer.echo(json.dumps({**_told(result, seed), "promoted": promote}, indent=1))
+        return
+    _tell(result)
+    if weak_labels:
+        _lines(("weak", f"{max(result.n_weak.values()):,} tasks of a strategy labelled by agreement"))
+    _lines(
+        *(("doubt", doubt) for doubt in result.weak_doubts),
+        ("promoted" if promote else "kept", "routers of this menu pick it up within seconds" if promote else "not serving"),
+    )
+
+
+def _told(result: Refresh, seed: int) -> dict[str, object]:
+    """A candidate and its evidence for machines."""
+    return {
         "version": result.version,
-        "promoted": promote,
         "n_decisions": result.n_decisions,
         "n_tasks": result.n_tasks,
         "n_graded": result.n_graded,
@@ -114,22 +219,20 @@ def refresh(
         "accuracy": _facts(result.accuracy),
         "gain": _facts(result.gain),
         "spend": _facts(result.spend),
-        "budget": average.per_task,
+        "budget": result.budget.per_task,
         "seed": seed,
     }
-    if as_json:
-        typer.echo(json.dumps(facts, indent=1))
-        return
-    allocation = result.allocation
+
+
+def _tell(result: Refresh) -> None:
+    """A candidate and its evidence for people."""
+    unit, allocation = result.budget.unit.replace("_", " "), result.allocation
     _lines(
         ("read", f"{result.n_decisions:,} decisions on {result.n_tasks:,} tasks"),
-        ("solved", f"λ = {allocation.lam:.3g} per {unit} · spend {allocation.spend:.4g} of {average.per_task:g}"),
+        ("solved", f"λ = {allocation.lam:.3g} per {unit} · spend {allocation.spend:.4g} of {result.budget.per_task:g}"),
         ("candidate", f"{result.version} · accuracy {result.accuracy} · spend {result.spend}"),
         ("gain", f"{result.gain} over the best static mix at that spend, held out, doubly robust"),
         ("evidence", f"{result.gain.n:,} graded decisions, effective sample size {result.gain.effective_sample_size:,.0f}"),
-        *([("weak", f"{max(result.n_weak.values()):,} tasks of a strategy labelled by agreement")] if weak_labels else []),
-        *(("doubt", doubt) for doubt in result.weak_doubts),
-        ("promoted" if promote else "kept", "routers of this menu pick it up within seconds" if promote else "not serving"),
     )
 
 
@@ -189,6 +292,21 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
                 if not _talk.is_terminal:
                     _talk.print(f"{what}: {total}", highlight=False)
             bars.update(known[what], completed=done)
+
+        yield tell
+
+
+@contextmanager
+def _recording_progress(limit: SpendLimit) -> Iterator[Callable[[Recording], None]]:
+    """A bar of votes with the running spend beside it."""
+    columns = TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=_talk, disable=not _talk.is_terminal) as bars:
+        bar = bars.add_task("")
+
+        def tell(so_far: Recording) -> None:
+            failed = f", {so_far.n_failed} failed" if so_far.n_failed else ""
+            spent = f"{so_far.spent:.6g} of {limit}{failed}"
+            bars.update(bar, total=so_far.n_bundles, completed=so_far.n_recorded, description=spent)
 
         yield tell
 

@@ -1,4 +1,4 @@
-"""LangChain's door: meter what chat models bill, tune them to a strategy, execute a decision."""
+"""LangChain's door: meter what chat models bill, tune them to a strategy, execute a decision, record whole menus."""
 
 try:
     import langchain_core  # noqa: F401  # only to say what is missing
@@ -6,8 +6,25 @@ except ImportError as error:
     raise ImportError("budget_router_langchain needs langchain-core: pip install 'budget-router[langchain]'") from error
 
 from budget_router_langchain.booking import Booking, busy_seconds
+from budget_router_langchain.bundles import LabelledTask
 from budget_router_langchain.executor import Receipt, aexecute, execute
 from budget_router_langchain.meter import Listener, SpendMeter, meter
+from budget_router_langchain.purse import SpendLimit
+from budget_router_langchain.recorder import Recording, record
 from budget_router_langchain.tuned import tuned
 
-__all__ = ["Booking", "Listener", "Receipt", "SpendMeter", "aexecute", "busy_seconds", "execute", "meter", "tuned"]
+__all__ = [
+    "Booking",
+    "LabelledTask",
+    "Listener",
+    "Receipt",
+    "Recording",
+    "SpendLimit",
+    "SpendMeter",
+    "aexecute",
+    "busy_seconds",
+    "execute",
+    "meter",
+    "record",
+    "tuned",
+]

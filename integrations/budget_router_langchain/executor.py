@@ -7,10 +7,7 @@ thinking is written once and never awaits; the sync and the async door differ in
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Self
-from uuid import uuid4
+from collections.abc import Mapping, MutableMapping, Sequence
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
@@ -18,17 +15,16 @@ from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 from pydantic import Field
 
-from budget_router.answers import ToolCall
-from budget_router.errors import BudgetRouterError, InvalidInput, LedgerError, UnknownDecision
+from budget_router.errors import BudgetRouterError
 from budget_router.menu import Sampling, stages
 from budget_router.records import Decision, Spend
 from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Failure, Reply, Request, Result, arun, final_answer, plan, run
 from budget_router.words import Word
 from budget_router_langchain.booking import Booking
-from budget_router_langchain.meter import meter
-from budget_router_langchain.several import MAX_GENERATIONS, adraw, draw, is_refusal, offers_several
-from budget_router_langchain.tuned import as_messages, instructed, tuned
+from budget_router_langchain.drawing import Drawing, Drawn, checked
+from budget_router_langchain.several import MAX_GENERATIONS, adraw, draw, offers_several
+from budget_router_langchain.tuned import as_messages, chosen, instructed, tuned
 
 _log = logging.getLogger("budget_router")
 
@@ -61,6 +57,7 @@ def execute(
     answer: AnswerRule = final_answer,
     config: RunnableConfig | None = None,
     max_concurrency: int | None = None,
+    replies: MutableMapping[int, Reply] | None = None,
 ) -> Receipt:
     """Draw the decided strategy's answers, vote, and settle; what was spent is booked whatever happens.
 
@@ -73,13 +70,15 @@ def execute(
         answer: finds the answer in a reply.
         config: of the run that this is a part of.
         max_concurrency: most requests at once; by default the config's, and without one all of them.
+        replies: what an earlier attempt at this decision has brought, by the number of the sample: it is not drawn again, and the
+            attempt's calls are settled with this one's. Each new reply is put there as it arrives.
 
     Raises:
         InvalidInput: the strategy names an unknown model, or a setting that its class does not offer; nothing was paid.
         NoAnswer: every sample failed; its cause is the first failure.
         LedgerError: the books cannot be kept.
     """
-    execution = _Execution(router, decision, config, max_concurrency)
+    execution = _Execution(router, decision, config, max_concurrency, replies)
     try:
         execution.prepare(model, models or {}, messages)
         result = run(plan(decision.strategy, answer=answer), execution.complete)
@@ -99,9 +98,10 @@ async def aexecute(
     answer: AnswerRule = final_answer,
     config: RunnableConfig | None = None,
     max_concurrency: int | None = None,
+    replies: MutableMapping[int, Reply] | None = None,
 ) -> Receipt:
     """Do as `execute`, in a coroutine."""
-    execution = _Execution(router, decision, config, max_concurrency)
+    execution = _Execution(router, decision, config, max_concurrency, replies)
     try:
         execution.prepare(model, models or {}, messages)
         result = await arun(plan(decision.strategy, answer=answer), execution.acomplete)
@@ -109,10 +109,6 @@ async def aexecute(
         execution.fail()
         raise
     return await asyncio.to_thread(execution.settle, result)
-
-
-_Drawn = dict[int, Reply | Failure]
-"""By the sample's number."""
 
 
 class _Execution:
@@ -124,62 +120,72 @@ class _Execution:
         decision: Decision,
         config: RunnableConfig | None,
         max_concurrency: int | None,
+        replies: MutableMapping[int, Reply] | None,
     ) -> None:
         self.router = router
         self.decision = decision
         self.config = ensure_config(config)
         self.width = max_concurrency or self.config.get("max_concurrency") or decision.strategy.n_samples
         self.booking = Booking(router, decision)
+        self.replies = {} if replies is None else replies
+        if replies is not None:
+            self.booking.calls.update({call.id: call for call in router.ledger.decision(decision.id).calls})
         self.began = time.monotonic()
         self.prepared: dict[Sampling, tuple[BaseChatModel, list[BaseMessage]]] = {}
         self.several: set[Sampling] = set()
         self.messages: dict[int, AIMessage] = {}
+        self.failed: dict[int, Failure] = {}
 
     def prepare(self, model: BaseChatModel, models: Mapping[str, BaseChatModel], messages: LanguageModelInput) -> None:
         """Choose and tune the models and write the prompts: whatever can be refused is refused here, before anything is paid."""
         given = as_messages(messages)
         for sampling in {stage.sampling for stage in stages(self.decision.strategy)}:
-            if sampling.model is not None and sampling.model not in models:
-                known = ", ".join(map(repr, models)) or "none"
-                raise InvalidInput(
-                    f"strategy {self.decision.strategy.name!r} runs on model {sampling.model!r}, which is not at hand (there "
-                    f"are: {known}): pass models={{{sampling.model!r}: ...}}"
-                )
-            chosen = models[sampling.model] if sampling.model is not None else model
-            self.prepared[sampling] = tuned(chosen, sampling), instructed(given, sampling.instruction)
-            if offers_several(chosen):
+            model_of = chosen(sampling, model, models)
+            self.prepared[sampling] = tuned(model_of, sampling), instructed(given, sampling.instruction)
+            if offers_several(model_of):
                 self.several.add(sampling)
 
     def complete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         """Answer a round: in as few calls as the model offers, and what those did not bring in a call of its own."""
-        drawn = self._side_by_side(self._shared(requests))
-        if missing := self._missing(requests, drawn):
-            drawn |= self._side_by_side(missing)
-        return _checked([drawn[request.index] for request in requests])
+        self._keep(self._side_by_side(self._shared(self._open(requests))))
+        if missing := self._missing(requests):
+            self._keep(self._side_by_side(missing))
+        return self._all(requests)
 
     async def acomplete(self, requests: Sequence[Request]) -> list[Reply | Failure]:
         """Do as `complete`, in the event loop."""
-        drawn = await self._aside_by_side(self._shared(requests))
-        if missing := self._missing(requests, drawn):
-            drawn |= await self._aside_by_side(missing)
-        return _checked([drawn[request.index] for request in requests])
+        self._keep(await self._aside_by_side(self._shared(self._open(requests))))
+        if missing := self._missing(requests):
+            self._keep(await self._aside_by_side(missing))
+        return self._all(requests)
+
+    def _open(self, requests: Sequence[Request]) -> list[Request]:
+        """Those of a round that no earlier attempt has answered."""
+        return [request for request in requests if request.index not in self.replies]
 
     def _shared(self, requests: Sequence[Request]) -> list[Sequence[Request]]:
         """Put a round's requests, which are all of one sampling, into calls."""
-        width = MAX_GENERATIONS if requests[0].sampling in self.several else 1
+        width = MAX_GENERATIONS if requests and requests[0].sampling in self.several else 1
         return [requests[start : start + width] for start in range(0, len(requests), width)]
 
-    def _missing(self, requests: Sequence[Request], drawn: _Drawn) -> list[Sequence[Request]]:
+    def _missing(self, requests: Sequence[Request]) -> list[Sequence[Request]]:
         """What calls for several did not bring; the model is not asked for several again."""
-        missing = [[request] for request in requests if request.index not in drawn]
+        missing = [[request] for request in self._open(requests) if request.index not in self.failed]
         if missing:
             self.several.discard(requests[0].sampling)
         return list(missing)
 
-    def _side_by_side(self, calls: Sequence[Sequence[Request]]) -> _Drawn:
+    def _keep(self, drawn: Drawn) -> None:
+        """Note what failed; replies were kept as they arrived."""
+        self.failed |= {index: failure for index, failure in drawn.items() if isinstance(failure, Failure)}
+
+    def _all(self, requests: Sequence[Request]) -> list[Reply | Failure]:
+        return checked([self.replies.get(request.index) or self.failed[request.index] for request in requests])
+
+    def _side_by_side(self, calls: Sequence[Sequence[Request]]) -> Drawn:
         """Make calls in threads."""
-        if len(calls) == 1:
-            return self._draw(calls[0])
+        if len(calls) < 2:
+            return {index: reply for call in calls for index, reply in self._draw(call).items()}
         with ContextThreadPoolExecutor(max_workers=min(self.width, len(calls))) as pool:
             futures = [pool.submit(self._draw, call) for call in calls]
             try:
@@ -189,25 +195,33 @@ class _Execution:
                     future.cancel()
                 raise
 
-    async def _aside_by_side(self, calls: Sequence[Sequence[Request]]) -> _Drawn:
+    async def _aside_by_side(self, calls: Sequence[Sequence[Request]]) -> Drawn:
         """Make calls in the event loop."""
         gate = asyncio.Semaphore(self.width)
 
-        async def gated(call: Sequence[Request]) -> _Drawn:
+        async def gated(call: Sequence[Request]) -> Drawn:
             async with gate:
                 return await self._adraw(call)
 
         return {index: reply for drawn in await asyncio.gather(*map(gated, calls)) for index, reply in drawn.items()}
 
-    def _draw(self, requests: Sequence[Request]) -> _Drawn:
-        with _Sampling(self, requests) as call:
-            call.replied(draw(*self.prepared[requests[0].sampling], len(requests), call.config))
-        return call.drawn
+    def _draw(self, requests: Sequence[Request]) -> Drawn:
+        with Drawing(self.booking, requests, self.config) as drawing:
+            self._take(drawing, draw(*self.prepared[requests[0].sampling], len(requests), drawing.config))
+        return drawing.drawn
 
-    async def _adraw(self, requests: Sequence[Request]) -> _Drawn:
-        with _Sampling(self, requests) as call:
-            call.replied(await adraw(*self.prepared[requests[0].sampling], len(requests), call.config))
-        return call.drawn
+    async def _adraw(self, requests: Sequence[Request]) -> Drawn:
+        with Drawing(self.booking, requests, self.config) as drawing:
+            self._take(drawing, await adraw(*self.prepared[requests[0].sampling], len(requests), drawing.config))
+        return drawing.drawn
+
+    def _take(self, drawing: Drawing, messages: Sequence[AIMessage]) -> None:
+        drawing.brought(messages)
+        for request, message in zip(drawing.requests, messages, strict=False):
+            self.messages[request.index] = message
+            reply = drawing.drawn[request.index]
+            if isinstance(reply, Reply):
+                self.replies[request.index] = reply
 
     def settle(self, result: Result) -> Receipt:
         """Book the end of an execution that came to a result."""
@@ -217,7 +231,7 @@ class _Execution:
             decision_id=self.decision.id,
             strategy=self.decision.strategy.name,
             text=result.text,
-            message=self.messages[result.index or 0],
+            message=self.messages.get(result.index or 0) or AIMessage(result.text),
             answer=result.answer,
             agreement=result.agreement,
             answers=tuple(draw.answer for draw in result.draws),
@@ -233,50 +247,3 @@ class _Execution:
 
     def _spend(self) -> Spend:
         return Spend.of(list(self.booking.calls.values()), seconds=time.monotonic() - self.began)
-
-
-class _Sampling:
-    """One call while it is made: it is booked, and whatever goes wrong becomes the `Failure` of each of its samples."""
-
-    def __init__(self, execution: _Execution, requests: Sequence[Request]) -> None:
-        self.booking = execution.booking
-        self.requests = requests
-        self.messages = execution.messages
-        self.call_id = uuid4()
-        samples = str(requests[0].index) if len(requests) == 1 else f"{requests[0].index}:{requests[-1].index + 1}"
-        self.config: RunnableConfig = {
-            **execution.config,
-            "run_id": self.call_id,
-            "run_name": f"{execution.decision.strategy.name}[{samples}]",
-        }
-        self.drawn: _Drawn = {}
-        """What was brought; samples that the provider left out, or did not want to bring together, are missing."""
-
-    def __enter__(self) -> Self:
-        meter.bind(self.call_id, self.booking)
-        return self
-
-    def replied(self, messages: Sequence[AIMessage]) -> None:
-        """Take the model's replies; a call for one brings one."""
-        if not messages and len(self.requests) == 1:
-            raise ValueError("the model gave no generation")
-        for request, message in zip(self.requests, messages, strict=False):
-            tools = tuple(ToolCall(call["name"], call["args"]) for call in message.tool_calls)
-            self.messages[request.index] = message
-            self.drawn[request.index] = Reply(str(message.text), str(self.call_id), tools)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        meter.end(self.call_id)
-        if not isinstance(error, Exception):
-            return False
-        if len(self.requests) == 1 or not is_refusal(error):  # samples may fail in any way, the vote goes on without them
-            self.drawn = {request.index: Failure(error) for request in self.requests}
-        return True
-
-
-def _checked(replies: list[Reply | Failure]) -> list[Reply | Failure]:
-    """Give the replies back, unless the books refused one of them: that is no failure of the model's."""
-    for reply in replies:
-        if isinstance(reply, Failure) and isinstance(reply.error, LedgerError | UnknownDecision):
-            raise reply.error
-    return replies

@@ -1,6 +1,6 @@
 """A chat model that draws its answers as a strategy says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -21,17 +21,33 @@ _FIELDS = {  # setting of a strategy: what the chat models of different provider
 }
 
 
-def tuned(model: BaseChatModel, sampling: Sampling) -> BaseChatModel:
+def chosen(sampling: Sampling, model: BaseChatModel, models: Mapping[str, BaseChatModel]) -> BaseChatModel:
+    """The model that a sampling names, or `model`; raises InvalidInput where it names one that is not among `models`."""
+    if sampling.model is None:
+        return model
+    if sampling.model not in models:
+        known = ", ".join(map(repr, models)) or "none"
+        raise InvalidInput(
+            f"a strategy runs on model {sampling.model!r}, which is not at hand (there are: {known}): "
+            f"pass models={{{sampling.model!r}: ...}}"
+        )
+    return models[sampling.model]
+
+
+def tuned(model: BaseChatModel, sampling: Sampling, *, streams: bool = False) -> BaseChatModel:
     """Copy a chat model with the sampling's settings; its name and instruction are the caller's to apply.
 
-    The copy does not read LangChain's cache, which would make all samples equal, and does not stream to LangGraph's users.
+    The copy does not read LangChain's cache, which would make all samples equal, and does not stream to LangGraph's users unless
+    it `streams`: a sample of several is no answer yet.
 
     Raises:
         InvalidInput: the model's class does not offer a setting, or `model` is no chat model at all.
     """
     if not isinstance(model, BaseChatModel):
         raise InvalidInput(f"{type(model).__name__} is no chat model whose settings can be set: pass the bare BaseChatModel")
-    update: dict[str, Any] = {"cache": False, "tags": [*(model.tags or []), NO_STREAM]}  # Any: values of the model's own fields
+    update: dict[str, Any] = {"cache": False}  # Any: values of the model's own fields
+    if not streams:
+        update["tags"] = [*(model.tags or []), NO_STREAM]
     for setting, names in _FIELDS.items():
         wanted = getattr(sampling, setting)
         if wanted is not None:
@@ -59,6 +75,18 @@ def as_messages(given: LanguageModelInput) -> list[BaseMessage]:
     if isinstance(given, str):
         return [HumanMessage(given)]
     return given.to_messages() if isinstance(given, PromptValue) else convert_to_messages(given)
+
+
+def longest_reply(model: BaseChatModel) -> int | None:
+    """Most completion tokens that a chat model is set to write, reasoning included; `None` when nothing limits it."""
+    limits = [getattr(model, name, None) for name in _FIELDS["max_tokens"]]
+    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
+
+
+def model_name(model: BaseChatModel) -> str | None:
+    """What the provider calls a chat model, as price lists know it; `None` when its class does not tell."""
+    names = (getattr(model, field, None) for field in ("model_name", "model"))
+    return next((name for name in names if isinstance(name, str) and name), None)
 
 
 def _field_of(model: BaseChatModel, setting: str, names: Sequence[str]) -> str:

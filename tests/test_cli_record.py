@@ -1,0 +1,159 @@
+"""`record` and `train` as a user types them; LangChain makes a scripted model of every name."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from budget_router import Budget, BudgetRouter, SelfConsistency, Task, load_policy
+from budget_router.errors import InvalidInput
+from budget_router_cli.menu_file import read_menu
+from budget_router_cli.task_file import read_tasks
+
+SCRIPTED = """
+import langchain.chat_models
+from tests.scripted import ScriptedModel
+
+def answer(messages):
+    number = int(messages[-1].text.split()[2])
+    thinks = "Think" in messages[0].text
+    return f"{'one by one, ' * 5 if thinks else ''}{number + (1 if thinks or number % 2 else 2)}"
+
+langchain.chat_models.init_chat_model = lambda name: ScriptedModel(answer, model_name=name.partition(":")[2])
+from budget_router_cli import main
+main()
+"""
+MENU = """
+[[strategy]]
+kind = "single_shot"
+max_tokens = 30
+
+[[strategy]]
+kind = "self_consistency"
+k = 3
+max_tokens = 30
+
+[[strategy]]
+kind = "extended_cot"
+instruction = "Think."
+max_tokens = 60
+
+[tariff.tiny]  # USD per million tokens
+prompt = 0.1
+completion = 0.4
+"""
+
+
+def typed(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    root = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "PYTHONPATH": paths}
+    command = [sys.executable, "-c", SCRIPTED, *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("record")
+    (place / "menu.toml").write_text(MENU)
+    lines = [{"text": f"What is {number} + 1?", "gold": number + 1, "metadata": {"kind": "sum"}} for number in range(30)]
+    (place / "tasks.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return place
+
+
+def test_a_menu_is_recorded_in_two_goes_trained_on_and_served(folder: Path) -> None:
+    command = ["record", "tasks.jsonl", "--model", "openai:tiny", "--menu", "menu.toml", "--out", "log.db", "--answer", "number"]
+    part = typed(*command, "--max-spend", "0.0003:usd", "--json", folder=folder)
+    whole = typed(*command, "--max-spend", "1:usd", folder=folder)
+    trained = typed("train", "log.db", "--budget", "0.00002:usd", "--out", "policy", "--json", folder=folder)
+
+    assert (part.returncode, whole.returncode, trained.returncode) == (0, 0, 0), part.stderr + whole.stderr + trained.stderr
+    first = json.loads(part.stdout)
+    assert (first["n_bundles"], first["is_complete"], first["added_to_menu"]) == (60, False, [])
+    assert 0 < first["spent"] <= 0.0003
+    assert "60 of 60 votes on 30 tasks" in whole.stdout
+    assert json.loads(trained.stdout)["n_graded"] == {"single_shot": 30, "self_consistency_3": 30, "extended_cot": 30}
+    offered = read_menu(folder / "menu.toml")
+    budget = Budget(per_task=0.00002, unit="usd")
+    router = BudgetRouter(
+        offered.menu, budget, policy=load_policy(folder / "policy"), tariffs=offered.tariffs, model="tiny", exploration=0
+    )
+    assert router.decide(Task("What is 8 + 1?")).policy_version == json.loads(trained.stdout)["version"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--menu", "nowhere.toml", "--max-spend", "1:usd"], "nowhere.toml cannot be read as a menu"),
+        (["--menu", "menu.toml", "--max-spend", "1:seconds"], "SpendLimit: unit"),
+        (["--menu", "menu.toml", "--max-spend", "much"], "is not a number"),
+    ],
+)
+def test_a_slip_is_told_before_anything_is_paid(words: list[str], said: str, folder: Path) -> None:
+    done = typed("record", "tasks.jsonl", "--model", "openai:tiny", "--out", "slip.db", *words, folder=folder)
+
+    assert done.returncode == 1
+    assert said in " ".join(done.stderr.split())
+    assert not (folder / "slip.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("menu", "said"),
+    [
+        ("[[strategy]]\nkind = 'vote'", "Input tag 'vote'"),
+        ("[[strategy]]\nkind = 'self_consistency'", "k: Field required"),
+        ("[[strategies]]\nkind = 'single_shot'", "unknown table 'strategies'"),
+        ("[strategy]\nkind = 'single_shot'", "under \\[\\[strategy\\]\\]"),
+        ("[[strategy]]\nkind = 'single_shot'\n[tariff]\ntiny = 3", "tariff 'tiny' is 3"),
+        ("[[strategy", "cannot be read as a menu"),
+        ("", "needs at least one strategy"),
+    ],
+)
+def test_a_menu_file_that_is_wrong_names_the_mend(menu: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "menu.toml").write_text(menu)
+
+    with pytest.raises(InvalidInput, match=said):
+        read_menu(tmp_path / "menu.toml")
+
+
+def test_a_menu_file_may_hold_every_kind_of_strategy(tmp_path: Path) -> None:
+    (tmp_path / "menu.toml").write_text(
+        """
+        [[strategy]]
+        kind = "self_consistency"
+        k = 8
+        early_stop = { threshold = 0.9, window = 2 }
+
+        [[strategy]]
+        kind = "escalate"
+        agreement = 1.0
+        first = { kind = "self_consistency", k = 3 }
+        then = { kind = "extended_cot", effort = "high", model = "large" }
+        """
+    )
+
+    careful, doubtful = read_menu(tmp_path / "menu.toml").menu
+
+    assert isinstance(careful, SelfConsistency)
+    assert careful.name == "self_consistency_8_stop_90_by_2"
+    assert doubtful.name == "escalate_self_consistency_3_extended_cot_high_large_100"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('{"text": "2 + 2?", "gold": "4"}\n{"text": "2 + 2?"}', "line 2: write an object"),
+        ('{"text": "2 + 2?", "gold": "4", "note": "!"}', "line 1: LabelledTask: note"),
+        ('{"text": " ", "gold": "4"}', "line 1: task: text is empty"),
+        ("2 + 2? 4", "line 1: no JSON"),
+        ("\n\n", "holds no task"),
+    ],
+)
+def test_a_task_file_that_is_wrong_names_the_line(lines: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "tasks.jsonl").write_text(lines)
+
+    with pytest.raises(InvalidInput, match=said):
+        read_tasks(tmp_path / "tasks.jsonl")
