@@ -366,3 +366,16 @@ def test_a_run_whose_end_nobody_reports_is_forgotten_with_its_root() -> None:
     meter.on_chain_end({}, run_id=root)
 
     assert not meter.is_running(step)
+
+
+def test_a_run_that_starts_under_one_that_has_ended_is_not_waited_for_and_its_calls_are_booked(book: Book) -> None:
+    root, step, call = uuid4(), uuid4(), uuid4()
+    meter.on_chain_start({}, "?", run_id=root)
+    meter.bind(root, book)
+    meter.on_chain_end({}, run_id=root)
+    meter.on_chain_start({}, "?", run_id=step, parent_run_id=root)
+    meter.on_chat_model_start({}, [[HumanMessage("?")]], run_id=call, parent_run_id=step)
+    meter.on_llm_error(ValueError("no"), run_id=call)
+
+    assert not meter.is_running(step)
+    assert [booked.id for booked in book.calls] == [str(call)]

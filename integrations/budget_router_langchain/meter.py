@@ -203,7 +203,9 @@ class SpendMeter(BaseCallbackHandler):
             self._runs[run_id] = _Run(parent_run_id, (metadata or {}).get("langgraph_checkpoint_ns"), root)
             if root != run_id:
                 self._below[root].add(run_id)
-            if len(self._runs) > MAX_RUNS:
+            if parent_run_id in self._ended:  # an orphan: it may be cut off, and nobody may report its end
+                self._forget(run_id)
+            elif len(self._runs) > MAX_RUNS:
                 self._forget(next(iter(self._runs)))
         if parent_run_id is None:
             for finder in self.finders:
