@@ -521,4 +521,4 @@ def test_tools_that_the_majority_asks_for_are_the_answer(run: Executor, ledger: 
     router, decision = decided(ledger, SelfConsistency(k=3))
     receipt = run(router, decision, SeveralModel([asking("Rome"), asking("Paris"), asking("Paris")]), "Is it sunny?")
     assert (receipt.answer, receipt.agreement) == ('[{"arguments":{"city":"Paris"},"name":"weather"}]', pytest.approx(2 / 3))
-    assert receipt.message.tool_calls[0]["args"] == {"city": "Paris"}
+    assert receipt.output.tool_calls[0]["args"] == {"city": "Paris"}

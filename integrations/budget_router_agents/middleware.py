@@ -1,8 +1,8 @@
 """An agent's budget as a middleware of `create_agent`: decide, ask the model as often as decided, vote, settle."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -11,21 +11,22 @@ from langchain.agents.middleware.types import PrivateStateAttr
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
+from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 
-from budget_router.errors import BudgetRouterError, InvalidInput
-from budget_router.records import Decision, Spend
+from budget_router.errors import InvalidInput
+from budget_router.records import Decision
 from budget_router.router import BudgetRouter
-from budget_router.strategies import AnswerRule, Result, final_answer
-from budget_router_agents.step import Asked, Replied, Step
-from budget_router_agents.vote_key import reply_of
+from budget_router.strategies import AnswerRule, Reply, Result, final_answer
+from budget_router_agents.step import Asked, Handler, Replied, Step
+from budget_router_agents.vote_key import reply_of, vote_key
+from budget_router_langchain.asked import TaskSource, task_from
+from budget_router_langchain.budget_state import METADATA_KEY, BudgetState, decided, settled
+from budget_router_langchain.execution import Execution, own_errors
 from budget_router_langgraph import BudgetNode, SettleNode
 from budget_router_langgraph.deciding import decide, place_of
 from budget_router_langgraph.facts import FactSource, agent_facts, with_facts
-from budget_router_langgraph.reading import TaskSource, task_from
-from budget_router_langgraph.state import BudgetState, Update, budget_of, decided, settled
-
-_log = logging.getLogger("budget_router")
+from budget_router_langgraph.state import Update, budget_of
 
 Per = Literal["run", "call"]
 
@@ -57,6 +58,7 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
         answer: finds the answer in a reply that calls no tool.
         facts_from: function of the state to facts that policies learn from, kept in the task's metadata; `None`: none.
         max_concurrency: most samples at once.
+        timeout_seconds: after which a sample counts as failed; what it bills is booked when it ends.
 
     Raises:
         InvalidInput: from the agent, when a strategy asks for what its model does not offer; nothing was paid.
@@ -75,6 +77,7 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
         answer: AnswerRule = final_answer,
         facts_from: FactSource | None = agent_facts,
         max_concurrency: int | None = None,
+        timeout_seconds: float | None = None,
     ) -> None:
         if per not in {"run", "call"}:
             raise InvalidInput(f"per is {per!r}: decide per 'run' or per 'call'")
@@ -86,6 +89,7 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
         self.answer = answer
         self.facts_from = facts_from
         self.max_concurrency = max_concurrency
+        self.timeout_seconds = timeout_seconds
         self._decides = BudgetNode(router, task_from, group, facts_from=facts_from)
         self._settles = SettleNode(router, answer)
 
@@ -108,28 +112,22 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
     def wrap_model_call(self, request: Asked, handler: Callable[[Asked], Replied]) -> Replied:
         """Ask the model as often as decided."""
         config = get_config()
-        decision = self._decision(request, config)
-        step: Step | None = None
-        try:
-            step = self._step(request, decision, config)
-            response, result = step.run(handler)
-        except BaseException:
-            self._failed(decision, step)
-            raise
-        return _named(response, self._booked(step, result))
+        execution = self._execution(self._decision(request, config), request, handler, config)
+        with own_errors(), self._accounted(execution):
+            result = execution.run()
+        return self._booked(execution, result)
 
     async def awrap_model_call(self, request: Asked, handler: Callable[[Asked], Awaitable[Replied]]) -> Replied:
         """Do as `wrap_model_call`, in a coroutine."""
         config = get_config()
-        decision = await asyncio.to_thread(self._decision, request, config)
-        step: Step | None = None
-        try:
-            step = self._step(request, decision, config)
-            response, result = await step.arun(handler)
-        except BaseException:
-            self._failed(decision, step)
-            raise
-        return _named(response, await asyncio.to_thread(self._booked, step, result))
+
+        async def ask(asked: Asked) -> Replied:
+            return await handler(asked)
+
+        execution = self._execution(await asyncio.to_thread(self._decision, request, config), request, ask, config)
+        with own_errors(), self._accounted(execution):
+            result = await execution.arun()
+        return await asyncio.to_thread(self._booked, execution, result)
 
     def _decision(self, request: Asked, config: RunnableConfig) -> Decision:
         if self.per == "run":
@@ -137,37 +135,33 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
         task = with_facts(task_from(request.state, self.task_from, group=self.group), request.state, self.facts_from)
         return decide(self.router, task, place_of(config))
 
-    def _step(self, request: Asked, decision: Decision, config: RunnableConfig) -> Step:
-        return Step(
+    def _execution(self, decision: Decision, asked: Asked, handler: Handler, config: RunnableConfig) -> Execution[Replied]:
+        return Execution(
             self.router,
             decision,
-            request,
-            models=self.models,
-            answer=self.answer,
+            lambda: Step(handler, asked, decision.strategy, self.models),
+            read=lambda response: Reply(vote_key(response, self.answer) or ""),
+            answer=lambda key: key or None,
             config=config,
             max_concurrency=self.max_concurrency,
+            timeout_seconds=self.timeout_seconds,
+            passes=(GraphBubbleUp,),
         )
 
-    def _booked(self, step: Step, result: Result) -> BudgetState:
-        """Tell what came of a step, and settle a decision that was made for it alone."""
-        told: BudgetState = {**decided(step.decision), "answer": result.answer, "agreement": result.agreement}
-        if self.per == "run":
-            return told
-        self.router.settle(step.decision, step.spend, result=result)
-        return settled(told, step.spend, result.answer, result.agreement)
+    def _booked(self, execution: Execution[Replied], result: Result) -> Replied:
+        """Settle a decision that was made for one step alone, and name it in the reply."""
+        told: BudgetState = {**decided(execution.decision), "answer": result.answer, "agreement": result.agreement}
+        if self.per == "call":
+            told = settled(told, execution.settle(result), result.answer, result.agreement)
+        return _named(execution.outputs[result.index or 0], told)
 
-    def _failed(self, decision: Decision, step: Step | None) -> None:
-        """Settle what was spent in vain; the error that made it so is about to be raised, and goes first."""
-        if self.per == "run":
-            return  # the run may go on: by a retry, or when its thread is resumed
-        try:
-            self.router.settle(decision, step.spend if step else Spend(), status="failed")
-        except BudgetRouterError:
-            _log.exception("decision %s failed, and its settlement was refused as well", decision.id)
+    def _accounted(self, execution: Execution[Replied]) -> AbstractContextManager[None]:
+        """Book the end of a step that fails; a whole run may go on, by a retry, or when its thread is resumed."""
+        return execution.accounted() if self.per == "call" else nullcontext()
 
 
 def _named(response: Replied, budget: BudgetState) -> Replied:
     """The response with its decision named in the model's own message."""
     reply = reply_of(response)
-    named = reply.model_copy(update={"response_metadata": {**reply.response_metadata, "budget_router": dict(budget)}})
+    named = reply.model_copy(update={"response_metadata": {**reply.response_metadata, METADATA_KEY: dict(budget)}})
     return replace(response, result=[named if message is reply else message for message in response.result])

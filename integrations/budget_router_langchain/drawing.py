@@ -1,73 +1,71 @@
-"""Requests of a plan while one call answers them."""
+"""Requests of a plan while one run answers them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 from uuid import uuid4
 
-from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 
-from budget_router.answers import ToolCall
-from budget_router.errors import LedgerError, UnknownDecision
 from budget_router.strategies import Failure, Reply, Request
 from budget_router_langchain.booking import Booking
 from budget_router_langchain.meter import meter
 from budget_router_langchain.several import is_refusal
 
-Drawn = dict[int, Reply | Failure]
-"""By the sample's number."""
+Output = TypeVar("Output")
 
 
-class Drawing:
-    """A context that answers requests by one call: what it bills under its `config` is booked, what goes wrong is a `Failure`."""
+class Drawing(Generic[Output]):
+    """A context that answers requests by one run: what that bills under its `config` is booked, what goes wrong is kept.
+
+    An error leaves the context only if it is no failure of a sample: an interrupt, a cancellation.
+    """
 
     def __init__(self, booking: Booking, requests: Sequence[Request], config: RunnableConfig) -> None:
         self.booking = booking
         self.requests = requests
-        self.call_id = uuid4()
+        self.run_id = uuid4()
         samples = str(requests[0].index) if len(requests) == 1 else f"{requests[0].index}:{requests[-1].index + 1}"
         self.config: RunnableConfig = {
             **config,
-            "run_id": self.call_id,
+            "run_id": self.run_id,
             "run_name": f"{booking.decision.strategy.name}[{samples}]",
         }
-        self.drawn: Drawn = {}
-        """What was brought; samples that the provider left out, or did not want to bring together, are missing."""
+        self.outputs: dict[int, Output] = {}
+        """What was drawn, by the number of the sample."""
+        self.answers: dict[int, Reply | Failure] = {}
+        """What the vote makes of it; samples that the provider left out, or did not want to bring together, are missing."""
 
     def __enter__(self) -> Self:
-        meter.bind(self.call_id, self.booking)
+        meter.bind(self.run_id, self.booking)
         return self
 
     @property
-    def outcome(self) -> Reply | Failure:
-        """What came back of the first request; there once the context is left."""
-        return self.drawn[self.requests[0].index]
+    def call_id(self) -> str | None:
+        """The call that brought it all; `None` when there were several, for nobody knows then which part each one billed."""
+        brought = [call_id for call_id, call in list(self.booking.calls.items()) if call.status == "ok"]
+        return brought[0] if len(brought) == 1 else None
 
-    def replied(self, text: str) -> None:
-        """Take the reply to the only request."""
-        self.drawn[self.requests[0].index] = Reply(text, str(self.call_id))
-
-    def brought(self, messages: Sequence[AIMessage]) -> None:
-        """Take the model's replies, one for each request; a call for one brings one."""
-        if not messages and len(self.requests) == 1:
+    def brought(self, outputs: Sequence[Output | Exception], read: Callable[[Output], Reply]) -> None:
+        """Take what was drawn, one for each request; a run for one request brings one."""
+        if not outputs and len(self.requests) == 1:
             raise ValueError("the model gave no generation")
-        for request, message in zip(self.requests, messages, strict=False):
-            tools = tuple(ToolCall(call["name"], call["args"]) for call in message.tool_calls)
-            self.drawn[request.index] = Reply(str(message.text), str(self.call_id), tools)
+        for request, output in zip(self.requests, outputs, strict=False):
+            if isinstance(output, Exception):
+                self.answers[request.index] = Failure(output)
+            else:
+                self.outputs[request.index] = output
+                self.answers[request.index] = replace(read(output), call_id=self.call_id)
+
+    def failed(self, error: Exception) -> None:
+        """Let all of them have failed."""
+        self.answers = {request.index: Failure(error) for request in self.requests}
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        meter.end(self.call_id)
+        meter.end(self.run_id)
         if not isinstance(error, Exception):
             return False
         if len(self.requests) == 1 or not is_refusal(error):  # samples may fail in any way, the vote goes on without them
-            self.drawn = {request.index: Failure(error) for request in self.requests}
+            self.failed(error)
         return True
-
-
-def checked(replies: list[Reply | Failure]) -> list[Reply | Failure]:
-    """Give the replies back, unless the books refused one of them: that is no failure of the model's."""
-    for reply in replies:
-        if isinstance(reply, Failure) and isinstance(reply.error, LedgerError | UnknownDecision):
-            raise reply.error
-    return replies

@@ -1,12 +1,13 @@
 """Several generations in one request, its prompt billed once, where the model's class offers them."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from budget_router_langchain.tuned import as_messages
 
 FIELD = "n"
 """Of a chat model: how many generations a request asks for."""
@@ -35,17 +36,28 @@ def is_refusal(error: BaseException) -> bool:
     return False
 
 
-def draw(model: BaseChatModel, messages: Sequence[BaseMessage], n_samples: int, config: RunnableConfig) -> list[AIMessage]:
-    """Ask for `n_samples` replies in one request; there may come fewer, and never more."""
-    return _replies(_asking(model, n_samples).generate([list(messages)], **_told(config)), n_samples)
+class Several(Runnable[LanguageModelInput, list[AIMessage]]):
+    """Stands where a chat model stood, and asks it for `n_samples` replies in one request; there may come fewer, never more."""
+
+    def __init__(self, model: BaseChatModel, n_samples: int) -> None:
+        self.model = asking(model, n_samples)
+        self.n_samples = n_samples
+
+    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **bound: Any) -> list[AIMessage]:  # noqa: A002  # Runnable's own name
+        """Ask; Any: whatever is bound to the model."""
+        return self._replies(self.model.generate([as_messages(input)], **_told(config), **bound))
+
+    async def ainvoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **bound: Any) -> list[AIMessage]:  # noqa: A002
+        """Do as `invoke`, in a coroutine."""
+        return self._replies(await self.model.agenerate([as_messages(input)], **_told(config), **bound))
+
+    def _replies(self, result: LLMResult) -> list[AIMessage]:
+        generations = result.generations[0] if result.generations else []
+        messages = [generation.message for generation in generations if isinstance(generation, ChatGeneration)]
+        return [message for message in messages if isinstance(message, AIMessage)][: self.n_samples]
 
 
-async def adraw(model: BaseChatModel, messages: Sequence[BaseMessage], n_samples: int, config: RunnableConfig) -> list[AIMessage]:
-    """Do as `draw`, in a coroutine."""
-    return _replies(await _asking(model, n_samples).agenerate([list(messages)], **_told(config)), n_samples)
-
-
-def _asking(model: BaseChatModel, n_samples: int) -> BaseChatModel:
+def asking(model: BaseChatModel, n_samples: int) -> BaseChatModel:
     """Copy a model so that it asks for so many; a stream would mix them up."""
     fields = type(model).model_fields
     update: dict[str, Any] = {"disable_streaming": True} if n_samples > 1 else {}  # Any: values of the model's own fields
@@ -56,12 +68,6 @@ def _asking(model: BaseChatModel, n_samples: int) -> BaseChatModel:
     return model.model_copy(update=update) if update else model
 
 
-def _told(config: RunnableConfig) -> dict[str, Any]:  # Any: what each setting of a run is
+def _told(config: RunnableConfig | None) -> dict[str, Any]:  # Any: what each setting of a run is
     names = ("callbacks", "tags", "metadata", "run_name", "run_id")
-    return {name: config.get(name) for name in names}
-
-
-def _replies(result: LLMResult, n_samples: int) -> list[AIMessage]:
-    generations = result.generations[0] if result.generations else []
-    messages = [generation.message for generation in generations if isinstance(generation, ChatGeneration)]
-    return [message for message in messages if isinstance(message, AIMessage)][:n_samples]
+    return {name: config.get(name) for name in names} if config else {}

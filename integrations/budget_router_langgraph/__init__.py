@@ -5,11 +5,12 @@ try:
 except ImportError as error:
     raise ImportError("budget_router_langgraph needs langgraph: pip install 'budget-router[langgraph]'") from error
 
+from budget_router_langchain.asked import last_turn, task_from
+from budget_router_langchain.budget_state import BudgetState
 from budget_router_langgraph.facts import agent_facts
 from budget_router_langgraph.nodes import BudgetNode, SettleNode, route_by_strategy
-from budget_router_langgraph.reading import last_turn, task_from
 from budget_router_langgraph.reasoner import budgeted_reasoner
-from budget_router_langgraph.state import BudgetIO, BudgetState
+from budget_router_langgraph.state import BudgetIO
 
 __all__ = [
     "BudgetIO",

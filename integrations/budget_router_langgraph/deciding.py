@@ -18,7 +18,7 @@ from budget_router.records import Decision, now
 from budget_router.router import BudgetRouter
 from budget_router.task import Task
 from budget_router_langchain import Booking, meter
-from budget_router_langgraph.state import BudgetState
+from budget_router_langchain.budget_state import BudgetState
 
 _log = logging.getLogger("budget_router")
 

@@ -9,8 +9,7 @@ from langgraph.config import get_config
 
 from budget_router.errors import InvalidTask
 from budget_router.task import MetadataValue, Task
-from budget_router_langgraph.reading import last_turn, messages_of
-from budget_router_langgraph.state import field_of
+from budget_router_langchain.asked import field_of, last_turn, messages_of
 
 FactSource = Callable[[Any], Mapping[str, MetadataValue]]
 """A function of the state; Any: the user's own state, dict, dataclass or pydantic."""

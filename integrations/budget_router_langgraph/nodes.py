@@ -11,10 +11,12 @@ from budget_router.records import Spend
 from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Result, final_answer
 from budget_router_langchain import Booking, busy_seconds, meter
+from budget_router_langchain.asked import TaskSource, field_of, task_from
+from budget_router_langchain.budget_state import BudgetState, decided, settled
 from budget_router_langgraph.deciding import aemit, decide, emit, place_of, watch
 from budget_router_langgraph.facts import FactSource, agent_facts, with_facts
-from budget_router_langgraph.reading import TaskSource, last_reply, read_also, task_from
-from budget_router_langgraph.state import Budgeted, BudgetIO, BudgetState, Update, budget_of, decided, field_of, settled
+from budget_router_langgraph.reading import last_reply, read_also
+from budget_router_langgraph.state import Budgeted, BudgetIO, Update, budget_of
 
 
 class _Node(Runnable[Any, Update]):

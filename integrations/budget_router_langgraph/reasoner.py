@@ -14,10 +14,12 @@ from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, final_answer
 from budget_router.task import Task
 from budget_router_langchain import Receipt, aexecute, execute
+from budget_router_langchain.asked import TaskSource, field_of, task_from
+from budget_router_langchain.budget_state import BudgetState, decided, settled
 from budget_router_langgraph.deciding import aemit, decide, emit, place_of
 from budget_router_langgraph.facts import FactSource, agent_facts, with_facts
-from budget_router_langgraph.reading import TaskSource, read_also, task_from
-from budget_router_langgraph.state import BudgetIO, BudgetState, Update, decided, field_of, settled
+from budget_router_langgraph.reading import read_also
+from budget_router_langgraph.state import BudgetIO, Update
 
 
 def budgeted_reasoner(
