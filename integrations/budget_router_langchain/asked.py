@@ -31,7 +31,8 @@ def task_from(state: object, source: TaskSource | None = None, *, group: str | N
 def task_of(given: object, source: TaskSource | None = None, *, group: str | None = None) -> Task:
     r"""Read the task from a chain's input: a text, a prompt, messages, or what `task_from` finds in a mapping.
 
-    Without a `source` a mapping that has none of those keys is taken whole: all of its texts, in their order.
+    Without a `source` a mapping that has none of those keys is taken whole, all of its texts in their order, and so is a list of
+    inputs.
 
     Raises:
         InvalidTask: there is none, or it cannot be stored; the message tells the mend.
@@ -47,6 +48,8 @@ def task_of(given: object, source: TaskSource | None = None, *, group: str | Non
         if isinstance(given, BaseMessage):
             given = [given]
         if isinstance(given, list | tuple):
+            if given and all(isinstance(one, Mapping) and "content" not in one for one in given):
+                return _as_task("\n".join(task_of(one).text for one in given), group)
             given = {"messages": list(given)}
     found = _found(given, source)
     if found is None and isinstance(given, Mapping):

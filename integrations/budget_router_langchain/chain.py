@@ -4,8 +4,8 @@ What stands before its first chat model is run once for a decision, the rest onc
 offers several generations in one request, a vote is one request, and what follows the model is run on each of its replies.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
@@ -175,9 +175,10 @@ class Samples:
         """Run the chain once, piece by piece."""
         return self._bodies[sampling].whole.stream(self._prompt(sampling), config)
 
-    def astream(self, sampling: Sampling, config: RunnableConfig) -> AsyncIterator[Any]:
+    def astream(self, sampling: Sampling, config: RunnableConfig) -> AsyncGenerator[Any, None]:
         """Do as `stream`, in a coroutine."""
-        return self._bodies[sampling].whole.astream(self._prompt(sampling), config)
+        stream = self._bodies[sampling].whole.astream(self._prompt(sampling), config)
+        return cast("AsyncGenerator[Any, None]", stream)  # that is what every runnable's is, though LangChain promises less
 
     def _prompt(self, sampling: Sampling) -> Any:
         return self._prompts[id(self.chains[sampling])]

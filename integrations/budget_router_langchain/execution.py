@@ -7,9 +7,9 @@ sample is drawn from (a chat model, a chain, the step of an agent) is a `Source`
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from contextvars import copy_context
 from functools import cached_property
 from threading import Thread
@@ -27,6 +27,7 @@ from budget_router_langchain.booking import Booking
 from budget_router_langchain.drawing import Drawing, Output
 
 _log = logging.getLogger("budget_router")
+_NOTHING = object()
 
 Drawn_co = TypeVar("Drawn_co", covariant=True)
 
@@ -135,25 +136,26 @@ class Execution(Generic[Output]):
         (request,) = next(steps)
         self.source.ready(request.sampling)
         with self._drawing([request]) as drawing:
-            total = None
+            total: Any = _NOTHING
             for piece in pieces(request.sampling, drawing.config):
-                total = piece if total is None else _added(total, piece)
+                total = piece if total is _NOTHING else _added(total, piece)
                 yield piece
-            drawing.brought([] if total is None else [total], self.read)
+            drawing.brought([] if total is _NOTHING else [total], self.read)
         self._keep(drawing)
         yield _last_step(steps, self._all([request]))
 
-    async def astream(self, pieces: Callable[[Sampling, RunnableConfig], AsyncIterator[Any]]) -> AsyncGenerator[Any, None]:
+    async def astream(self, pieces: Callable[[Sampling, RunnableConfig], AsyncGenerator[Any, None]]) -> AsyncGenerator[Any, None]:
         """Do as `stream`, in a coroutine."""
         steps = self._plan()
         (request,) = next(steps)
         await self.source.aready(request.sampling)
         with self._drawing([request]) as drawing:
-            total = None
-            async for piece in pieces(request.sampling, drawing.config):
-                total = piece if total is None else _added(total, piece)
-                yield piece
-            drawing.brought([] if total is None else [total], self.read)
+            total: Any = _NOTHING
+            async with aclosing(pieces(request.sampling, drawing.config)) as stream:
+                async for piece in stream:
+                    total = piece if total is _NOTHING else _added(total, piece)
+                    yield piece
+            drawing.brought([] if total is _NOTHING else [total], self.read)
         self._keep(drawing)
         yield await asyncio.to_thread(_last_step, steps, self._all([request]))
 
