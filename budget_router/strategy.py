@@ -190,10 +190,10 @@ class SelfConsistency(_Strategy):
 
 
 class ExtendedCoT(_Strategy):
-    """One answer with more thinking: by reasoning effort, thinking-token limit, or instruction.
+    """One answer with more thinking: by reasoning effort, thinking-token limit, room to write (`max_tokens`), or instruction.
 
-    >>> ExtendedCoT(effort="high").name
-    'extended_cot_high'
+    >>> ExtendedCoT(effort="high").name, ExtendedCoT(max_tokens=4000).name
+    ('extended_cot_high', 'extended_cot_4000')
     """
 
     kind: Literal["extended_cot"] = "extended_cot"
@@ -203,9 +203,14 @@ class ExtendedCoT(_Strategy):
 
     @model_validator(mode="after")
     def _thinks(self) -> Self:
-        if self.effort is None and self.max_thinking_tokens is None and self.instruction is None:
-            raise ValueError("set effort, max_thinking_tokens or instruction: without one it is a SingleShot")
+        if all(given is None for given in (self.effort, self.max_thinking_tokens, self.max_tokens, self.instruction)):
+            raise ValueError("set effort, max_thinking_tokens, max_tokens or instruction: without one it is a SingleShot")
         return self
+
+    def _name_parts(self) -> list[object]:
+        if self.effort is None and self.max_thinking_tokens is None and self.instruction is None:
+            return [self.kind, self.max_tokens, self.model]
+        return super()._name_parts()
 
     @property
     def knob(self) -> Knob | None:

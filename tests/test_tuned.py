@@ -1,9 +1,9 @@
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from budget_router.errors import InvalidInput
 from budget_router.menu import Sampling
@@ -30,6 +30,20 @@ class GoogleModel(ScriptedModel):
 
     thinking_budget: int | None = None
     max_output_tokens: int | None = None
+
+
+class RoutedModel(ScriptedModel):
+    """Names its fields as OpenRouter's class does."""
+
+    reasoning: dict[str, Any] | None = None
+
+
+class PatientModel(ScriptedModel):
+    """Has a field that takes but some values, and goes by several names."""
+
+    patience: Annotated[int | None, Field(le=5000)] = Field(
+        default=None, validation_alias=AliasChoices("thinking_budget", "calm")
+    )
 
 
 class BareModel(ScriptedModel):
@@ -63,6 +77,8 @@ def test_samples_are_not_read_from_a_cache_and_not_streamed_to_users() -> None:
         (ReasoningModel, Sampling(max_tokens=9), "max_tokens", 9),
         (ThinkingModel, Sampling(max_thinking_tokens=2000), "thinking", {"type": "enabled", "budget_tokens": 2000}),
         (GoogleModel, Sampling(max_thinking_tokens=2000), "thinking_budget", 2000),
+        (RoutedModel, Sampling(effort="high"), "reasoning", {"effort": "high"}),
+        (PatientModel, Sampling(max_thinking_tokens=2000), "patience", 2000),
     ],
 )
 def test_each_setting_finds_the_field_that_a_class_has_for_it(model: Any, sampling: Sampling, field: str, value: object) -> None:
@@ -74,6 +90,13 @@ def test_a_setting_that_the_class_does_not_offer_is_refused_by_name(sampling: Sa
     (setting,) = sampling.model_dump(exclude_none=True)
     with pytest.raises(InvalidInput, match=f"BareModel offers no {setting}"):
         tuned(BareModel(["4"]), sampling)
+
+
+def test_a_value_that_the_fields_type_does_not_admit_is_refused() -> None:
+    with pytest.raises(
+        InvalidInput, match=r"PatientModel 'scripted' takes no max_thinking_tokens 5001, input should be less than"
+    ):
+        tuned(PatientModel(["4"]), Sampling(max_thinking_tokens=5001))
 
 
 def test_a_runnable_that_is_no_chat_model_is_refused() -> None:

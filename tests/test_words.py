@@ -198,6 +198,11 @@ def test_a_budget_is_read_back_equal(per_task, unit, group):
         (ExtendedCoT(effort="high"), "extended_cot_high"),
         (ExtendedCoT(max_thinking_tokens=2000), "extended_cot_2000"),
         (ExtendedCoT(instruction="Think."), "extended_cot"),
+        (ExtendedCoT(max_tokens=4000), "extended_cot_4000"),
+        (ExtendedCoT(max_tokens=4000, model="o3"), "extended_cot_4000_o3"),
+        (ExtendedCoT(max_tokens=4000, effort="high"), "extended_cot_high"),
+        (ExtendedCoT(max_tokens=4000, max_thinking_tokens=2000), "extended_cot_2000"),
+        (ExtendedCoT(max_tokens=4000, instruction="Think."), "extended_cot"),
         (SelfConsistency(k=5, name="vote"), "vote"),
     ],
 )
@@ -238,7 +243,7 @@ def test_a_strategy_holds_no_text_that_cannot_be_kept(field, fault, text):
 
 
 def test_extended_thinking_says_how_it_thinks():
-    with pytest.raises(InvalidInput, match="set effort, max_thinking_tokens or instruction"):
+    with pytest.raises(InvalidInput, match="set effort, max_thinking_tokens, max_tokens or instruction"):
         ExtendedCoT()
 
 

@@ -18,7 +18,8 @@ from budget_router.tariffs import Tariffs
 from budget_router.task import Task
 from budget_router.words import Text
 from budget_router_langchain.purse import SpendLimit
-from budget_router_langchain.tuned import chosen, instructed, longest_reply, model_name, tuned
+from budget_router_langchain.settings import longest_reply, model_name
+from budget_router_langchain.tuned import chosen, instructed, tuned
 
 TEMPLATE_TOKENS = 64
 """Most tokens that a model's chat template puts around a prompt of one or two messages."""

@@ -31,7 +31,7 @@ from budget_router_langchain.bundles import Appraiser, Bundle, LabelledTask, Sta
 from budget_router_langchain.executor import execute
 from budget_router_langchain.purse import Purse, SpendLimit
 from budget_router_langchain.reply_book import ReplyBook
-from budget_router_langchain.tuned import model_name
+from budget_router_langchain.settings import model_name
 
 DEFAULT_CONCURRENCY = 8
 """Calls in flight at once."""

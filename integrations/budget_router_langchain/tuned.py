@@ -9,16 +9,10 @@ from langchain_core.prompt_values import PromptValue
 
 from budget_router.errors import InvalidInput
 from budget_router.menu import Sampling
+from budget_router_langchain.settings import check_request, settings_of
 
 NO_STREAM = "nostream"
 """LangGraph's tag for a model whose tokens do not go to `stream_mode="messages"`: samples are no answers yet."""
-
-_FIELDS = {  # setting of a strategy: what the chat models of different providers call it
-    "temperature": ("temperature",),
-    "max_tokens": ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample", "num_predict"),
-    "effort": ("reasoning_effort",),
-    "max_thinking_tokens": ("thinking_budget", "thinking"),
-}
 
 
 def chosen(sampling: Sampling, model: BaseChatModel, models: Mapping[str, BaseChatModel]) -> BaseChatModel:
@@ -41,19 +35,18 @@ def tuned(model: BaseChatModel, sampling: Sampling, *, streams: bool = False) ->
     it `streams`: a sample of several is no answer yet.
 
     Raises:
-        InvalidInput: the model's class does not offer a setting, or `model` is no chat model at all.
+        InvalidInput: the model does not offer a setting or a value of it, or `model` is no chat model at all; nothing was paid.
     """
     if not isinstance(model, BaseChatModel):
         raise InvalidInput(f"{type(model).__name__} is no chat model whose settings can be set: pass the bare BaseChatModel")
     update: dict[str, Any] = {"cache": False}  # Any: values of the model's own fields
     if not streams:
         update["tags"] = [*(model.tags or []), NO_STREAM]
-    for setting, names in _FIELDS.items():
-        wanted = getattr(sampling, setting)
-        if wanted is not None:
-            field = _field_of(model, setting, names)
-            update[field] = {"type": "enabled", "budget_tokens": wanted} if field == "thinking" else wanted
-    return model.model_copy(update=update)
+    fields = settings_of(model, sampling)
+    copy = model.model_copy(update=update | fields)
+    if fields:
+        check_request(copy)
+    return copy
 
 
 def instructed(messages: Sequence[BaseMessage], instruction: str | None) -> list[BaseMessage]:
@@ -75,27 +68,3 @@ def as_messages(given: LanguageModelInput) -> list[BaseMessage]:
     if isinstance(given, str):
         return [HumanMessage(given)]
     return given.to_messages() if isinstance(given, PromptValue) else convert_to_messages(given)
-
-
-def longest_reply(model: BaseChatModel) -> int | None:
-    """Most completion tokens that a chat model is set to write, reasoning included; `None` when nothing limits it."""
-    limits = [getattr(model, name, None) for name in _FIELDS["max_tokens"]]
-    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
-
-
-def model_name(model: BaseChatModel) -> str | None:
-    """What the provider calls a chat model, as price lists know it; `None` when its class does not tell."""
-    names = (getattr(model, field, None) for field in ("model_name", "model"))
-    return next((name for name in names if isinstance(name, str) and name), None)
-
-
-def _field_of(model: BaseChatModel, setting: str, names: Sequence[str]) -> str:
-    fields = type(model).model_fields
-    for name in names:
-        for field, info in fields.items():
-            if name in {field, info.alias, info.validation_alias}:
-                return field
-    raise InvalidInput(
-        f"{type(model).__name__} offers no {setting}: none of its fields is {' or '.join(names)}; "
-        f"leave {setting} out of the strategy, or name another model in it"
-    )
