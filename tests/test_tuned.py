@@ -70,6 +70,13 @@ def test_samples_are_not_read_from_a_cache_and_not_streamed_to_users() -> None:
     assert copy.tags == ["mine", "nostream"]
 
 
+def test_an_only_sample_may_be_streamed_and_come_from_the_users_cache() -> None:
+    copy = tuned(ScriptedModel(["4"], cache=True, tags=["mine"]), Sampling(), streams=True)
+
+    assert copy.cache is True
+    assert copy.tags == ["mine"]
+
+
 @pytest.mark.parametrize(
     ("model", "sampling", "field", "value"),
     [

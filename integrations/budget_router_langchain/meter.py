@@ -140,8 +140,8 @@ class SpendMeter(BaseCallbackHandler):
         """Let a run be over. What is still open below it was cut off: it closes as an error, with what is known of it.
 
         A call of another thread is still under way, for nothing cuts a thread off, and so is one of another task that goes on:
-        it closes when it ends, at the latest with its task. LangChain reports ends from tasks of its own, so whoever bound the run
-        says so too.
+        it closes when it ends, at the latest with its task. LangChain reports ends from tasks of its own, so whoever bound the
+        run says so too.
         """
         here = _Place.here()
         with self._lock:

@@ -31,17 +31,17 @@ def chosen(sampling: Sampling, model: BaseChatModel, models: Mapping[str, BaseCh
 def tuned(model: BaseChatModel, sampling: Sampling, *, streams: bool = False) -> BaseChatModel:
     """Copy a chat model with the sampling's settings; its name and instruction are the caller's to apply.
 
-    The copy does not read LangChain's cache, which would make all samples equal, and does not stream to LangGraph's users unless
-    it `streams`: a sample of several is no answer yet.
+    Unless it `streams`, as the only sample may, the copy does not read LangChain's cache, which would make all samples equal, and
+    does not stream to LangGraph's users: a sample of several is no answer yet.
 
     Raises:
         InvalidInput: the model does not offer a setting or a value of it, or `model` is no chat model at all; nothing was paid.
     """
     if not isinstance(model, BaseChatModel):
         raise InvalidInput(f"{type(model).__name__} is no chat model whose settings can be set: pass the bare BaseChatModel")
-    update: dict[str, Any] = {"cache": False}  # Any: values of the model's own fields
-    if not streams:
-        update["tags"] = [*(model.tags or []), NO_STREAM]
+    update: dict[str, Any] = (
+        {} if streams else {"cache": False, "tags": [*(model.tags or []), NO_STREAM]}
+    )  # Any: of its own fields
     fields = settings_of(model, sampling)
     copy = model.model_copy(update=update | fields)
     if fields:
