@@ -2,9 +2,10 @@
 
     python -m benchmarks.audit --schedules 10000 --calls 100000 [--json]
 
-Random schedules of success, error, retry, cancellation, broken and abandoned streams, batches and threads are run against a
-provider that keeps its invoice. Then every invoiced request must stand in the ledger, once: exactly where its usage or its text
-reached us, as open or estimated where not. And what the meter remembers must not grow with the calls that it has seen.
+Random schedules of success, error, retry, cancellation, broken and abandoned streams, batches and threads, of bare models and of
+chains under a budget, are run against a provider that keeps its invoice. Then every invoiced request must stand in the ledger,
+once: exactly where its usage or its text reached us, as open or estimated where not. And what the meter remembers must not grow
+with the calls that it has seen.
 """
 
 import argparse
@@ -20,14 +21,32 @@ from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 
-from benchmarks.faults import Invoice, Line, Schedule
-from budget_router import Budget, BudgetRouter, Call, Menu, SingleShot, Tariff, Tariffs, Task
+from benchmarks.faults import Invoice, Line
+from benchmarks.schedules import Schedule
+from budget_router import Budget, BudgetRouter, Call, Decision, Escalate, Menu, SelfConsistency, SingleShot, Tariff, Tariffs, Task
 from budget_router.tokens import count_tokens
 from budget_router_langchain import Booking, Listener, meter
 
 SCHEDULES_PER_LEDGER = 100
 MAX_GROWTH = 0.1
 """Blocks of memory that a call may leave behind on average: what is kept of each call is kept in several."""
+
+
+class NotingRouter(BudgetRouter):
+    """Notes which decisions it makes."""
+
+    def __init__(self) -> None:
+        tariffs = Tariffs({"FaultyModel": Tariff(prompt="1", completion="2")})
+        doubt = Escalate(first=SelfConsistency(k=2), then=SelfConsistency(k=3), agreement=1.0)
+        menu = Menu([SingleShot(), SelfConsistency(k=3), doubt])
+        super().__init__(menu, Budget(per_task=1e9), tariffs=tariffs, seed=0)
+        self.decided: list[str] = []
+
+    def decide(self, task: Task, **settings: Any) -> Decision:  # Any: a router's own settings
+        """Decide, and note it."""
+        decision = super().decide(task, **settings)
+        self.decided.append(decision.id)
+        return decision
 
 
 class CountingBooking(Booking):
@@ -70,13 +89,15 @@ def audit(seeds: range) -> Verdict:
     found: list[str] = []
     counts: Counter[str] = Counter()
     before = meter.n_live()
-    router = _router()
+    router = NotingRouter()
     for number, seed in enumerate(seeds):
         if number % SCHEDULES_PER_LEDGER == 0:
-            router = _router()
+            router = NotingRouter()
         invoice, booking = Invoice(), CountingBooking(router)
-        Schedule(seed, invoice).run(_binding(booking))
-        calls = {call.id: call for call in router.ledger.decision(booking.decision_id).calls}
+        n_before = len(router.decided)
+        Schedule(seed, invoice, router).run(_binding(booking))
+        made = [booking.decision_id, *router.decided[n_before:]]
+        calls = {call.id: call for decision_id in made for call in router.ledger.decision(decision_id).calls}
         found += [f"seed {seed}: {fault}" for fault in compared(invoice.lines, calls, booking.told, counts)]
     gc.collect()
     return Verdict(
@@ -181,12 +202,6 @@ def remembered(n_calls: int) -> Memory:
     gc.collect()
     grown = sys.getallocatedblocks() - half
     return Memory(n_calls, grown, meter.n_live() - before)
-
-
-def _router() -> BudgetRouter:
-    return BudgetRouter(
-        Menu([SingleShot()]), Budget(per_task=1e9), tariffs=Tariffs({"FaultyModel": Tariff(prompt="1", completion="2")}), seed=0
-    )
 
 
 def _binding(listener: Listener) -> Callable[[RunnableConfig], None]:

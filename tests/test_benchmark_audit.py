@@ -19,7 +19,7 @@ def test_what_is_metered_equals_the_invoice_whatever_fails() -> None:
     assert verdict.faults == ()
     assert verdict.n_remembered == 0
     assert verdict.n_billed > 3 * N_SCHEDULES
-    assert verdict.n_exact > verdict.n_billed / 2
+    assert verdict.n_exact > verdict.n_billed / 3  # most votes ask a prompt until its last outcome, which may be a lost reply
 
 
 def test_what_the_meter_remembers_does_not_grow_with_its_calls() -> None:

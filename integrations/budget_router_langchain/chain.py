@@ -4,7 +4,7 @@ What stands before its first chat model is run once for a decision, the rest onc
 offers several generations in one request, a vote is one request, and what follows the model is run on each of its replies.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -171,14 +171,15 @@ class Samples:
         drawn: list[Any] = await body.at_once(n_samples).ainvoke(prompt, config)
         return drawn
 
-    def stream(self, sampling: Sampling, config: RunnableConfig) -> Iterator[Any]:
+    def stream(self, sampling: Sampling, config: RunnableConfig) -> Generator[Any, None, None]:
         """Run the chain once, piece by piece."""
-        return self._bodies[sampling].whole.stream(self._prompt(sampling), config)
+        stream = self._bodies[sampling].whole.stream(self._prompt(sampling), config)
+        return cast("Generator[Any, None, None]", stream)  # that is what every runnable's is, though LangChain promises less
 
     def astream(self, sampling: Sampling, config: RunnableConfig) -> AsyncGenerator[Any, None]:
         """Do as `stream`, in a coroutine."""
         stream = self._bodies[sampling].whole.astream(self._prompt(sampling), config)
-        return cast("AsyncGenerator[Any, None]", stream)  # that is what every runnable's is, though LangChain promises less
+        return cast("AsyncGenerator[Any, None]", stream)  # likewise
 
     def _prompt(self, sampling: Sampling) -> Any:
         return self._prompts[id(self.chains[sampling])]

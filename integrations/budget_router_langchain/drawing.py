@@ -38,7 +38,7 @@ class Drawing(Generic[Output]):
         """What the vote makes of it; samples that the provider left out, or did not want to bring together, are missing."""
 
     def __enter__(self) -> Self:
-        meter.bind(self.run_id, self.booking)
+        meter.bind(self.run_id, self.booking, holds=True)
         return self
 
     @property

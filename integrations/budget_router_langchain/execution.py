@@ -7,9 +7,9 @@ sample is drawn from (a chat model, a chain, the step of an agent) is a `Source`
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, MutableMapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, closing, contextmanager
 from contextvars import copy_context
 from functools import cached_property
 from threading import Thread
@@ -130,16 +130,17 @@ class Execution(Generic[Output]):
         """Do as `run`, in a coroutine."""
         return await arun(self._plan(), self._acomplete)
 
-    def stream(self, pieces: Callable[[Sampling, RunnableConfig], Iterator[Any]]) -> Iterator[Any | Result]:
+    def stream(self, pieces: Callable[[Sampling, RunnableConfig], Generator[Any, None, None]]) -> Iterator[Any | Result]:
         """Draw the only sample piece by piece; last of all comes the result. Any: a piece is whatever adds up to the sample."""
         steps = self._plan()
         (request,) = next(steps)
         self.source.ready(request.sampling)
         with self._drawing([request]) as drawing:
             total: Any = _NOTHING
-            for piece in pieces(request.sampling, drawing.config):
-                total = piece if total is _NOTHING else _added(total, piece)
-                yield piece
+            with closing(pieces(request.sampling, drawing.config)) as stream:  # what is left early is drained, and billed
+                for piece in stream:
+                    total = piece if total is _NOTHING else _added(total, piece)
+                    yield piece
             drawing.brought([] if total is _NOTHING else [total], self.read)
         self._keep(drawing)
         yield _last_step(steps, self._all([request]))

@@ -99,8 +99,9 @@ class _Ended(NamedTuple):
 class _Binding:
     """A bound run: who pays from now on, and the calls under it that have not ended."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, *, is_held: bool) -> None:
         self.listener: Listener | None = listener
+        self.is_held = is_held
         self.open: dict[UUID, _Open] = {}
         self.is_over = False
 
@@ -120,10 +121,13 @@ class SpendMeter(BaseCallbackHandler):
         self._below: dict[UUID, set[UUID]] = defaultdict(set)  # running runs, by their root
         self._lock = threading.RLock()
 
-    def bind(self, run_id: UUID, listener: Listener) -> None:
-        """Let `listener` pay for the calls below a run from now on, whoever did before."""
+    def bind(self, run_id: UUID, listener: Listener, *, holds: bool = False) -> None:
+        """Let `listener` pay for the calls below a run from now on, whoever did before.
+
+        Who `holds` the run says itself when it is over: a stream that is left early is drained after LangChain reports its end.
+        """
         with self._lock:
-            binding = self._bindings.setdefault(run_id, _Binding(listener))
+            binding = self._bindings.setdefault(run_id, _Binding(listener, is_held=holds))
             binding.listener = listener
 
     def unbind(self, run_id: UUID, decision_id: str) -> None:
@@ -140,18 +144,17 @@ class SpendMeter(BaseCallbackHandler):
         """Let a run be over. What is still open below it was cut off: it closes as an error, with what is known of it.
 
         A call of another thread is still under way, for nothing cuts a thread off, and so is one of another task that goes on:
-        it closes when it ends, at the latest with its task. LangChain reports ends from tasks of its own, so whoever bound the
-        run says so too.
+        it closes when it ends, at the latest with its task.
         """
         here = _Place.here()
         with self._lock:
-            ended = self._ended.get(run_id)
-            binding = self._bindings.get(run_id) or (ended and ended.binding)
+            binding = self._bindings.get(run_id)
             if binding:
                 binding.is_over = True
             self._forget(run_id)
             for orphan in self._below.pop(run_id, ()):  # of a stream that was abandoned nobody reports the end
-                self._forget(orphan)
+                if not self._is_held(orphan):
+                    self._forget(orphan)
             still_open = {call_id: binding.open[call_id].place for call_id in [*binding.open]} if binding else {}
         for call_id, (thread_id, task) in still_open.items():
             if thread_id != here.thread_id:
@@ -160,6 +163,10 @@ class SpendMeter(BaseCallbackHandler):
                 self._cut_off(call_id)
             else:
                 task.add_done_callback(partial(self._cut_off, call_id))
+
+    def _is_held(self, run_id: UUID) -> bool:
+        binding = self._bindings.get(run_id)
+        return binding is not None and binding.is_held
 
     def _forget(self, run_id: UUID) -> None:
         """Move a run to those that have ended."""
@@ -205,7 +212,9 @@ class SpendMeter(BaseCallbackHandler):
             self._runs[run_id] = _Run(parent_run_id, (metadata or {}).get("langgraph_checkpoint_ns"), root)
             if root != run_id:
                 self._below[root].add(run_id)
-            if parent_run_id in self._ended:  # an orphan: it may be cut off, and nobody may report its end
+            if parent_run_id in self._ended and not self._is_held(
+                run_id
+            ):  # an orphan: it may be cut off, and nobody may report its end
                 self._forget(run_id)
             elif len(self._runs) > MAX_RUNS:
                 self._forget(next(iter(self._runs)))
@@ -218,8 +227,9 @@ class SpendMeter(BaseCallbackHandler):
     on_retriever_start = on_chain_start
 
     def on_chain_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Forget a run, however it ended and whatever came of it."""
-        self.end(run_id)
+        """Forget a run, however it ended and whatever came of it, unless somebody holds it."""
+        if not self._is_held(run_id):
+            self.end(run_id)
 
     on_chain_error = on_chain_end
     on_tool_end = on_chain_end
