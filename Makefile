@@ -2,15 +2,23 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+TESTERS := hypothesis pytest pytest-asyncio pytest-xdist
+LANGCHAIN_TESTS := meter executor several budgeted decorator chain_shapes tuned recorder
+LANGGRAPH_TESTS := langgraph_nodes agent_facts agents
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-floors lint bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/budget-router demo --out demo
 
 test: lint $(VENV)/.ready-dev
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -n 2
+
+# the oldest frameworks that pyproject.toml admits: LangChain's core alone, and LangGraph with its agents
+test-floors: $(VENV)/floors/langchain/.ready $(VENV)/floors/langgraph/.ready
+	$(VENV)/floors/langchain/bin/python -m pytest -n 2 $(addprefix tests/test_,$(addsuffix .py,$(LANGCHAIN_TESTS)))
+	$(VENV)/floors/langgraph/bin/python -m pytest -n 2 $(addprefix tests/test_,$(addsuffix .py,$(LANGGRAPH_TESTS)))
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
@@ -37,4 +45,13 @@ $(VENV)/.ready: pyproject.toml | $(BIN)/python
 
 $(VENV)/.ready-dev: pyproject.toml | $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	@touch $@
+
+$(VENV)/floors/langchain/.ready: EXTRAS := langchain,sql
+$(VENV)/floors/langchain/.ready: PINS := langchain-core==1.0.0
+$(VENV)/floors/langgraph/.ready: EXTRAS := agents,sql
+$(VENV)/floors/langgraph/.ready: PINS := langgraph==1.1.10 langchain==1.2.12
+$(VENV)/floors/%/.ready: pyproject.toml | $(BIN)/python
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --editable '.[$(EXTRAS)]' $(PINS) $(TESTERS) aiosqlite langgraph-checkpoint-sqlite
 	@touch $@

@@ -408,6 +408,16 @@ def test_when_every_sample_fails_the_chains_own_error_is_raised_and_the_spend_is
     assert (logged.settlement.status, len(logged.calls)) == ("failed", 3)
 
 
+def test_an_error_of_a_budgeted_chain_inside_of_another_comes_through_as_it_was_raised(invoke: Invoke) -> None:
+    error = ValueError("overloaded")
+    inner = budget(PROMPT | ScriptedModel([error]) | TEXT, router=routed(VOTE))
+    model = SeveralModel(["4"])
+
+    with pytest.raises(ValueError, match="overloaded") as raised:
+        invoke(budget(model | TEXT | (lambda text: {"question": text}) | inner, router=routed(VOTE)), "2 + 2?")
+    assert (raised.value, raised.value.__cause__) == (error, None)
+
+
 def test_the_vote_goes_on_without_samples_that_failed(invoke: Invoke) -> None:
     model = ScriptedModel(["Answer: 4", ValueError("overloaded"), "Answer: 4"])
     router = routed(VOTE)

@@ -12,24 +12,23 @@ README = Path(__file__).parents[1] / "README.md"
 def test_the_readmes_python_runs_as_it_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    node, middleware, chain, retraining = blocks
+    node, middleware, chain, function, retraining = blocks
     names = {"model": ScriptedModel(["Answer: 68"])}
 
     exec(node, names)
     exec(middleware, names)
     exec(chain, names)
-    names["router"].grade(names["receipt"].decision_id, score=1.0)
-    for number in range(40):  # traffic, before there is anything to retrain on
-        task = names["Task"](f"What is {number} + 41?")
-        names["router"].grade(
-            names["execute"](names["router"], names["router"].decide(task), names["model"], task.text).decision_id,
-            score=float(number % 3 > 0),
-        )
+    exec(function, names)
+    questions = [
+        {"question": f"What is {number} + 41?"} for number in range(40)
+    ]  # traffic, before there is anything to learn from
+    for number, receipt in enumerate(names["solve"].receipts().batch(questions)):
+        names["router"].grade(receipt.decision_id, score=float(number % 3 > 0))
     exec(retraining, names)
     names["router"].ledger.close()
 
     assert "68" in capsys.readouterr().out
-    assert names["result"].n_decisions == 43
+    assert names["result"].n_decisions == 45
 
 
 @pytest.mark.parametrize("target", ["demo", "test"])

@@ -312,10 +312,13 @@ class Execution(Generic[Output]):
 @contextmanager
 def own_errors() -> Iterator[None]:
     """Raise what the model raised, where no sample brought a reply: its retries and fallbacks know that by its type."""
+    own: BaseException | None = None
     try:
         yield
     except NoAnswer as error:
-        raise error.__cause__ or error from error
+        own = error.__cause__ or error
+    if own is not None:  # as it came: raised from NoAnswer, whose cause it is, it would be the cause of its own cause
+        raise own
 
 
 def _last_step(steps: Plan, replies: Sequence[Reply | Failure]) -> Result:
