@@ -47,11 +47,11 @@ $(VENV)/.ready-dev: pyproject.toml | $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
 	@touch $@
 
-$(VENV)/floors/langchain/.ready: EXTRAS := langchain,sql
+$(VENV)/floors/langchain/.ready: EXTRAS := langchain,sql,tokens
 $(VENV)/floors/langchain/.ready: PINS := langchain-core==1.0.0
-$(VENV)/floors/langgraph/.ready: EXTRAS := agents,sql
-$(VENV)/floors/langgraph/.ready: PINS := langgraph==1.1.10 langchain==1.2.12
+$(VENV)/floors/langgraph/.ready: EXTRAS := agents,sql,tokens
+$(VENV)/floors/langgraph/.ready: PINS := langgraph==1.1.10 langchain==1.2.12 langgraph-checkpoint-sqlite aiosqlite
 $(VENV)/floors/%/.ready: pyproject.toml | $(BIN)/python
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --editable '.[$(EXTRAS)]' $(PINS) $(TESTERS) aiosqlite langgraph-checkpoint-sqlite
+	$(@D)/bin/python -m pip install --quiet --editable '.[$(EXTRAS)]' $(PINS) $(TESTERS)
 	@touch $@
