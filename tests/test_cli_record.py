@@ -4,7 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -82,6 +85,61 @@ def test_a_menu_is_recorded_in_two_goes_trained_on_and_served(folder: Path) -> N
         offered.menu, budget, policy=load_policy(folder / "policy"), tariffs=offered.tariffs, model="tiny", exploration=0
     )
     assert router.decide(Task("What is 8 + 1?")).policy_version == json.loads(trained.stdout)["version"]
+
+
+class LocalServer(BaseHTTPRequestHandler):
+    """Speaks as much of OpenAI's chat completions as llama.cpp's server does: `n` is one of its settings."""
+
+    asked: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append(asked)
+        number = int(asked["messages"][-1]["content"].split()[2])
+        n = asked.get("n") or 1
+        reply = {"role": "assistant", "content": f"Answer: {number + 1}"}
+        body = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": asked["model"],
+            "choices": [{"index": index, "finish_reason": "stop", "message": reply} for index in range(n)],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 4 * n, "total_tokens": 9 + 4 * n},
+        }
+        whole = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(whole)))
+        self.end_headers()
+        self.wfile.write(whole)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_a_local_server_that_speaks_openais_protocol_is_recorded_from_by_its_address(folder: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), LocalServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/v1"
+        environment = {**os.environ, "OPENAI_BASE_URL": address, "OPENAI_API_KEY": "none", "NO_COLOR": "1", "COLUMNS": "100"}
+        command = [sys.executable, "-c", "from budget_router_cli import main; main()", "record", "tasks.jsonl"]
+        settings = ["--model", "openai:tiny", "--menu", "menu.toml", "--out", "local.db", "--answer", "number", "--json"]
+        done = subprocess.run(
+            [*command, *settings, "--max-spend", "1:usd"],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        server.shutdown()
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["n_recorded"], told["is_complete"]) == (60, True)
+    assert told["spent"] == pytest.approx(30 * (9 * 1e-7 + 12 * 4e-7) + 30 * (9 * 1e-7 + 4 * 4e-7))
+    assert sorted(asked.get("n") or 1 for asked in LocalServer.asked) == [1] * 30 + [3] * 30
 
 
 @pytest.mark.parametrize(
