@@ -173,6 +173,22 @@ def test_samples_that_fail_are_left_out_of_the_vote(run: Run) -> None:
     assert sorted(call.status for call in logged(router)[0].calls) == ["error"] * 2 + ["ok"] * 4
 
 
+async def test_a_sample_that_takes_too_long_is_left_out_of_the_vote() -> None:
+    turns = iter(range(3))
+
+    async def second_hangs() -> None:
+        if next(turns) == 1:
+            await asyncio.Event().wait()
+
+    router, model = router_of(VOTE), AgentModel(["Answer: yes"], adelay=second_hangs)
+    agent = create_agent(model, middleware=[BudgetMiddleware(router, per="call", timeout_seconds=0.2)])
+
+    reply = (await agent.ainvoke(asked()))["messages"][-1]
+
+    assert reply.response_metadata["budget_router"]["answer"] == "yes"
+    assert sorted(call.status for call in logged(router)[0].calls) == ["error", "ok", "ok"]
+
+
 @pytest.mark.parametrize("per", ["run", "call"])
 def test_when_all_samples_fail_the_models_own_error_is_raised(run: Run, per: Any) -> None:
     router = router_of(VOTE)
