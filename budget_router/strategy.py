@@ -27,7 +27,7 @@ class Sampling(Word):
     effort: Effort | None = None
     max_thinking_tokens: PositiveInt | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Content hash, stable across processes and versions."""
         return digest(self.model_dump_json(exclude_none=True))

@@ -55,6 +55,11 @@ def test_out_of_bag_predictions_do_not_know_their_cluster():
     assert told(cluster) < 0.5
 
 
+def test_trees_that_only_judge_change_nothing_of_those_that_serve(rows, forest):
+    alone = Forest().fit(*rows, cluster=np.arange(N_TASKS), min_leaf=MIN_LEAF, n_grown=N_TREES)
+    assert all((array == forest.arrays()[name]).all() for name, array in alone.arrays().items())
+
+
 def test_one_row_is_predicted_as_it_is_among_many(forest, fresh):
     many = forest.predict(fresh)
     assert all((forest.predict(fresh[row : row + 1])[0] == many[row]).all() for row in range(50))

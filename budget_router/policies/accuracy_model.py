@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
-from budget_router.policies.forest import Forest
+from budget_router.policies.forest import N_TREES, Forest
 from budget_router.policies.ridge import Penalties, ridge
 from budget_router.strategy import stages
 
@@ -63,7 +63,9 @@ class AccuracyModel:
         target[:, table.is_observed.sum(axis=0) < MIN_TASKS] = 0.0
         if like is not None:
             self.hyperparameters_ = like._replace(penalties=line.penalties_)
-            self.forest_ = Forest().fit(features, target, cluster=table.cluster, min_leaf=like.min_leaf) if like.share else None
+            if like.share:  # how far to believe it is told, so that no tree is needed to judge it
+                forest = Forest().fit(features, target, cluster=table.cluster, min_leaf=like.min_leaf, n_grown=N_TREES)
+                self.forest_ = forest
             return self
         error = None
         for min_leaf in MIN_LEAVES:

@@ -1,6 +1,6 @@
 """A forest of regression trees as plain arrays: fitted by scikit-learn, read by numpy, nothing executed on load."""
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +9,12 @@ from budget_router.allocation import FloatArray, IntArray
 
 N_TREES = 100
 """Trees that serve."""
-_N_GROWN = 270
-"""Trees that are grown: each leaves out 37 % of the tasks, so about `N_TREES` of them predict a task that they did not see."""
+N_JUDGED = 270
+"""Trees to grow where a forest is to be judged: each leaves out 37 % of the tasks, so about `N_TREES` have not seen one task."""
 MAX_DEPTH = 14
 """Steps from root to leaf: what a decision takes is this many looks at each tree."""
+_MIN_NUMBERS = 50_000
+"""Tasks times features below which trees are grown one after the other: threads would wait for each other most of the time."""
 _FEATURE_SHARE = 0.8
 """Of the features that a split may choose from."""
 _COMMON = 0.5
@@ -26,7 +28,16 @@ class Forest:
     after node; a left child stands before its sister, and a leaf is its own child, so walking down is the same step for all.
     """
 
-    def fit(self, features: FloatArray, target: FloatArray, *, cluster: IntArray, min_leaf: int, seed: int = 0) -> Self:
+    def fit(
+        self,
+        features: FloatArray,
+        target: FloatArray,
+        *,
+        cluster: IntArray,
+        min_leaf: int,
+        n_grown: int = N_JUDGED,
+        seed: int = 0,
+    ) -> Self:
         """Learn from rows; `out_of_bag_` predicts each of them by as many trees that saw none of its cluster as will serve.
 
         So these predictions err and scatter as those of fresh tasks will.
@@ -36,22 +47,23 @@ class Forest:
             target: (n_tasks, n_strategies), without NaN.
             cluster: (n_tasks,) numbers from 0 without a gap; each tree draws clusters whole.
             min_leaf: tasks in the smallest leaf.
+            n_grown: trees, of which the first `N_TREES` serve; `N_TREES` of them do where `out_of_bag_` is not asked for.
             seed: of the trees.
         """
         from joblib import Parallel, delayed
 
         rng = np.random.default_rng(seed)
         n_clusters = int(cluster.max()) + 1
-        seen = np.array([np.bincount(rng.integers(0, n_clusters, n_clusters), minlength=n_clusters) for _ in range(_N_GROWN)])
+        seen = np.array([np.bincount(rng.integers(0, n_clusters, n_clusters), minlength=n_clusters) for _ in range(n_grown)])
         single = features.astype(np.float32)
         wanted = np.ascontiguousarray(target - (1 - _COMMON) * target.mean(axis=1, keepdims=True))
         grow = delayed(_grown)
-        trees = Parallel(n_jobs=-1, prefer="threads")(
+        trees = Parallel(n_jobs=-1 if single.size >= _MIN_NUMBERS else 1, prefer="threads")(
             grow(single, wanted, weight[cluster].astype(np.float64), min_leaf, number) for number, weight in enumerate(seen)
         )
         self._take(trees)
         self.out_of_bag_ = self._out_of_bag(features, (seen[:, cluster] == 0).T)
-        self._take(trees[:N_TREES])
+        self._keep(N_TREES)
         return self
 
     def predict(self, features: FloatArray) -> FloatArray:
@@ -105,43 +117,59 @@ class Forest:
 
     def _take(self, trees: list[object]) -> None:
         """Lay scikit-learn's trees out in one set of arrays, sisters side by side."""
-        roots: list[int] = []
-        parts: list[tuple[NDArray[np.generic], ...]] = []
-        start = 0
-        for tree in trees:
-            order, left = _sisters(tree.children_left, tree.children_right)  # type: ignore[attr-defined]  # ships no types
-            is_leaf = left == np.arange(len(left))
-            feature = np.where(is_leaf, 0, tree.feature[order])  # type: ignore[attr-defined]  # ships no types
-            threshold = np.where(is_leaf, np.inf, tree.threshold[order])  # type: ignore[attr-defined]  # ships no types
-            value = np.where(is_leaf[:, None], tree.value[order, :, 0], 0.0)  # type: ignore[attr-defined]  # ships no types
-            parts.append((feature.astype(np.int32), threshold, (left + start).astype(np.int32), value.astype(np.float32)))
-            roots.append(start)
-            start += len(left)
-        self.root_: IntArray = np.array(roots, dtype=np.int32)
-        self.feature_, self.threshold_, self.left_, value = (np.concatenate(one) for one in zip(*parts, strict=True))
-        common = value.mean(axis=1, keepdims=True)
-        self.value_ = value + np.float32(1 / _COMMON - 1) * common
+
+        def joined(name: str) -> NDArray[Any]:  # Any: numbers of nodes, or what they hold
+            return np.concatenate([getattr(tree, name) for tree in trees])
+
+        size = np.array([len(tree.feature) for tree in trees])  # type: ignore[attr-defined]  # ships no types
+        root = np.cumsum(size) - size
+        order, left = _sisters(joined("children_left"), joined("children_right"), root, size)
+        is_leaf = left == np.arange(len(left))
+        self.root_: IntArray = root.astype(np.int32)
+        self.feature_: IntArray = np.where(is_leaf, 0, joined("feature")[order]).astype(np.int32)
         # a leaf is never left: its threshold is finite, for an artifact holds no infinities, and above every feature
-        self.threshold_ = np.minimum(self.threshold_, float(np.finfo(np.float32).max))
+        self.threshold_: FloatArray = np.where(is_leaf, float(np.finfo(np.float32).max), joined("threshold")[order])
+        self.left_: IntArray = left.astype(np.int32)
+        value = np.where(is_leaf[:, None], joined("value")[order, :, 0], 0.0).astype(np.float32)
+        self.value_ = value + np.float32(1 / _COMMON - 1) * value.mean(axis=1, keepdims=True)
+
+    def _keep(self, n_trees: int) -> None:
+        """Fell all trees but the first ones."""
+        n_nodes = int(np.append(self.root_, len(self.left_))[n_trees])
+        self.root_ = self.root_[:n_trees]
+        for name in ("feature", "threshold", "left", "value"):
+            setattr(self, f"{name}_", getattr(self, f"{name}_")[:n_nodes].copy())
 
 
 def _grown(features: NDArray[np.float32], target: FloatArray, weight: FloatArray, min_leaf: int, seed: int) -> object:
+    from sklearn import config_context
     from sklearn.tree import ExtraTreeRegressor
 
     tree = ExtraTreeRegressor(max_depth=MAX_DEPTH, min_samples_leaf=min_leaf, max_features=_FEATURE_SHARE, random_state=seed)
-    return tree.fit(features, target, sample_weight=weight, check_input=False).tree_
+    with config_context(skip_parameter_validation=True, assume_finite=True):  # which took a third of a small tree's time
+        return tree.fit(features, target, sample_weight=weight, check_input=False).tree_
 
 
-def _sisters(left: IntArray, right: IntArray) -> tuple[IntArray, IntArray]:
-    """Order in which a right child follows its sister, root first, and each node's left child there; a leaf's is itself."""
-    order, at = [0], 0
-    children = []
-    while at < len(order):
-        node = order[at]
-        if left[node] == right[node]:
-            children.append(at)
-        else:
-            children.append(len(order))
-            order += [int(left[node]), int(right[node])]
-        at += 1
-    return np.array(order, dtype=np.intp), np.array(children, dtype=np.intp)
+def _sisters(left: IntArray, right: IntArray, root: IntArray, size: IntArray) -> tuple[IntArray, IntArray]:
+    """Order in which a right child follows its sister, tree after tree, root first, and each node's left child there.
+
+    Args:
+        left: (n_nodes,) of all trees, one after the other, counted within its own tree; a leaf's children are alike.
+        right: the same of right children.
+        root: (n_trees,) where each tree begins.
+        size: (n_trees,) its nodes.
+
+    Returns:
+        (n_nodes,) the nodes in their order, and (n_nodes,) the place there of each one's left child; a leaf's is its own.
+    """
+    begin = np.repeat(root, size)
+    is_split = left != right
+    levels = [root]
+    while len(levels[-1]):
+        parents = levels[-1][is_split[levels[-1]]]
+        levels.append((np.column_stack([left[parents], right[parents]]) + begin[parents, None]).ravel())
+    order = np.concatenate(levels)
+    order = order[np.argsort(begin[order], kind="stable")]
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return order, np.where(is_split[order], place[np.where(is_split, left + begin, 0)[order]], np.arange(len(order)))
