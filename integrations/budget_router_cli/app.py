@@ -25,6 +25,7 @@ from budget_router_cli.answer_kind import AnswerKind
 from budget_router_langchain import Recording, SpendLimit
 from budget_router_langchain import record as record_tasks
 from budget_router_sql import SqlLedger
+from budget_router_sql import migrate as migrate_ledger
 
 app = typer.Typer(
     name="budget-router",
@@ -35,7 +36,12 @@ app = typer.Typer(
 )
 _talk = Console(stderr=True)
 
-LedgerUrl = Annotated[str, typer.Option("--ledger", help="SQLAlchemy URL of the ledger, e.g. sqlite:///spend.db")]
+LedgerUrl = Annotated[
+    str,
+    typer.Option(
+        "--ledger", help="SQLAlchemy URL of the ledger, e.g. sqlite:///spend.db or postgresql+psycopg://user@host/spend"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -270,6 +276,18 @@ def promote(version: Annotated[str, typer.Argument(help="As `policies` lists it.
     with _opened(ledger) as book:
         book.registry.promote(version)
     typer.echo(f"{version} serves; routers of its menu pick it up within seconds")
+
+
+@app.command(epilog="Example: budget-router migrate --ledger postgresql+psycopg://owner@host/spend")
+def migrate(ledger: LedgerUrl, as_json: AsJson = False) -> None:
+    """Bring a ledger to the schema of this version, or make one; SQLite files need no such command."""
+    done = migrate_ledger(ledger)
+    if as_json:
+        typer.echo(json.dumps(asdict(done), indent=1))
+    elif done.found == done.revision:
+        typer.echo(f"at schema {done.revision} already")
+    else:
+        typer.echo(f"at schema {done.revision}, {'made anew' if done.found is None else f'migrated from {done.found}'}")
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from budget_router.errors import InvalidInput, UnknownDecision
 from budget_router.menu import Menu
 from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settlement
 from budget_router.task import Task
-from budget_router_sql.engine import BUSY_SECONDS, Database, Durability, is_foreign_key_error, readable_url
-from budget_router_sql.migrate import bring_up_to_date, standing_revision
+from budget_router_sql.backend import backend_of
+from budget_router_sql.durability import Durability
+from budget_router_sql.engine import BUSY_SECONDS, Database, is_foreign_key_error
+from budget_router_sql.migrate import make_ready
 from budget_router_sql.reading import assembled, latest_decision, one_decision, stream
 from budget_router_sql.registry import SqlRegistry
 from budget_router_sql.rows import (
@@ -29,7 +31,6 @@ from budget_router_sql.rows import (
     settlement_row,
 )
 from budget_router_sql.schema import (
-    REVISION,
     call_closings,
     call_openings,
     decisions,
@@ -54,21 +55,22 @@ _KEEP_OUTCOME = insert(outcomes).on_conflict_do_nothing(index_elements=["digest"
 
 
 class SqlLedger:
-    """The books in a SQLite file, made and migrated when it is opened.
+    """The books in a SQLite file, made and migrated when it is opened, or on a PostgreSQL server that `migrate` has made ready.
 
-    Many threads and many processes may write to one file at once. Close it, or use it as a context manager.
+    Many threads and many processes may write to one database at once. Close it, or use it as a context manager.
 
     Args:
-        url: where the file is, as `sqlite:///spend.db`.
+        url: where the database is, as `sqlite:///spend.db` or `postgresql+psycopg://user@host/spend`.
         durability: what a row survives once a method has returned: `committed` a killed process, `durable` a power cut too.
         store_text: `none` keeps no task's text; its id, metadata and features are kept all the same.
         busy_seconds: how long a write waits for other writers.
 
     Raises:
-        InvalidInput: the URL cannot be read, or names no SQLite file.
-        ForeignLedger: the file is somebody else's; it is left as it is.
+        InvalidInput: the URL cannot be read, or names neither a SQLite file nor a PostgreSQL database.
+        ForeignLedger: the database is somebody else's; it is left as it is.
         NewerLedger: a newer version of this package wrote it; it is left as it is.
-        LedgerUnavailable: the file cannot be opened.
+        OlderLedger: nobody has migrated the server's database to this version: `budget-router migrate` does.
+        LedgerUnavailable: the database cannot be opened.
     """
 
     def __init__(
@@ -81,11 +83,9 @@ class SqlLedger:
     ) -> None:
         if store_text not in get_args(StoreText):
             raise InvalidInput(f"store_text is {store_text!r}: choose one of {', '.join(get_args(StoreText))}")
-        where = readable_url(url)
-        self._database = Database(where, durability=durability, busy_seconds=busy_seconds)
+        self._database = Database(backend_of(url), durability=durability, busy_seconds=busy_seconds)
         try:
-            if standing_revision(where, busy_seconds=busy_seconds) != REVISION:
-                bring_up_to_date(self._database)
+            make_ready(self._database, busy_seconds=busy_seconds)
             with self._database.read() as connection:
                 self._salt: str = connection.execute(select(meta.c.value).where(meta.c.key == "salt")).scalar_one()
         except BaseException:
@@ -102,7 +102,7 @@ class SqlLedger:
 
     @property
     def registry(self) -> SqlRegistry:
-        """The policies that were learned from this ledger, in the same file."""
+        """The policies that were learned from this ledger, in the same database."""
         return self._registry
 
     def record_decision(self, decision: Decision, task: Task, menu: Menu) -> Decision:
@@ -164,7 +164,7 @@ class SqlLedger:
         return stream(self._database, since, until)
 
     def close(self) -> None:
-        """Let go of the file; closing twice changes nothing."""
+        """Let go of the database; closing twice changes nothing."""
         self._database.close()
 
     def __enter__(self) -> Self:
