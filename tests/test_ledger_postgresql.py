@@ -28,6 +28,7 @@ from budget_router_sql import Migration, SqlLedger, migrate
 from budget_router_sql.backend import backend_of
 from budget_router_sql.engine import Database
 from budget_router_sql.schema import REVISION, VERSION_TABLE, metadata
+from tests.schemas import back_to_the_first_schema
 
 SECRET = "s3cr:t/%"
 
@@ -83,6 +84,18 @@ def test_a_ledger_may_share_a_database_from_a_schema_of_its_own(postgres, empty)
 
 def _query(url: str) -> dict[str, Any]:
     return dict(backend_of(url).url.query)
+
+
+def test_a_ledger_of_an_older_version_waits_for_the_command(postgres, database, url):
+    with SqlLedger(url) as ledger:
+        recorded(ledger)
+    back_to_the_first_schema(lambda statement: postgres.execute(statement, database=database))
+    with pytest.raises(OlderLedger, match=rf"is at schema 0001, this version needs {REVISION}: run budget-router migrate"):
+        SqlLedger(url)
+    assert migrate(url) == Migration("0001", REVISION)
+    with SqlLedger(url, store_text="hash") as ledger:
+        recorded(ledger, example_decision("d2", minutes=1))
+        assert [logged.task_text for logged in ledger.read()] == [TASK.text, None]
 
 
 def test_a_ledger_of_a_newer_version_is_left_as_it_is(postgres, database, url):

@@ -261,7 +261,7 @@ def bytes_on_disk(path: Path) -> bytes:
     return b"".join(file.read_bytes() for file in path.parent.iterdir())
 
 
-@pytest.mark.parametrize(("store_text", "is_kept"), [("full", True), ("none", False)])
+@pytest.mark.parametrize(("store_text", "is_kept"), [("full", True), ("hash", False), ("none", False)])
 def test_a_task_s_text_is_on_the_disk_only_where_it_may_be(path, store_text, is_kept):
     secret = "the patient's name is Ada"
     with SqlLedger(url_of(path), store_text=store_text) as ledger:

@@ -283,6 +283,19 @@ def the_latest_decision_of_a_thread_is_found(ledger: Ledger) -> None:
 
 
 @promise
+def what_a_task_said_can_be_forgotten(ledger: Ledger) -> None:
+    recorded(ledger, example_decision("a"), example_decision("b", minutes=1), example_decision("other", task_id="t2", minutes=2))
+    ledger.close_call(example_call(decision_id="a"))
+    before = list(ledger.read())
+    assert ledger.forget("t1") == 2
+    erased = [entry.model_copy(update={"task_text": None, "task_ngrams": None, "metadata": {}}) for entry in before[:2]]
+    assert list(ledger.read()) == [*erased, before[2]]
+    recorded(ledger, example_decision("a"))
+    assert ledger.decision("a") == erased[0]
+    assert (ledger.forget("t1"), ledger.forget("unknown")) == (2, 0)
+
+
+@promise
 def the_salt_is_made_once(ledger: Ledger) -> None:
     assert len(ledger.salt) >= 16
     assert ledger.salt == ledger.salt

@@ -44,6 +44,10 @@ class Backend(Protocol):
         """Connections that make no setting and write nothing: whose database it is, is not known yet."""
         ...
 
+    def wipe(self, engine: Engine) -> bool:
+        """Let the bytes of what was erased go too, as far as the database allows; `False` if it must be tried again."""
+        ...
+
     def keep_others_from_migrating(self, connection: Connection) -> None:
         """Wait until no other process migrates, and let none begin before this transaction ends."""
         ...

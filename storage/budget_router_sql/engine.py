@@ -59,6 +59,15 @@ class Database:
             with self._writer.begin() as connection:
                 yield connection
 
+    def wipe(self) -> None:
+        """Let the bytes of what was erased go too; raises LedgerUnavailable where readers hinder it."""
+        with self._turn(), told_plainly(self.backend):
+            if not self.backend.wipe(self._engine):
+                raise LedgerUnavailable(
+                    f"{self.shown_url}: the rows are erased, but a reader of an older moment keeps their bytes in the log: "
+                    "let it finish, then forget again"
+                )
+
     def close(self) -> None:
         """Let go of all connections; closing twice changes nothing."""
         self._is_closed = True

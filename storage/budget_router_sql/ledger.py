@@ -6,17 +6,18 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from budget_router.errors import InvalidInput, UnknownDecision
 from budget_router.menu import Menu
-from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settlement
+from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settlement, now
 from budget_router.task import Task
 from budget_router_sql.backend import backend_of
 from budget_router_sql.durability import Durability
 from budget_router_sql.engine import BUSY_SECONDS, Database, is_foreign_key_error
+from budget_router_sql.hashed_text import HashedText
 from budget_router_sql.migrate import make_ready
 from budget_router_sql.reading import assembled, latest_decision, one_decision, stream
 from budget_router_sql.registry import SqlRegistry
@@ -34,19 +35,22 @@ from budget_router_sql.schema import (
     call_closings,
     call_openings,
     decisions,
+    erasures,
     menus,
     meta,
     outcomes,
     samples,
     settlements,
+    task_ngrams,
 )
 
-StoreText = Literal["full", "none"]
-"""Whether a task's text is kept; without it a policy cannot learn from the words of tasks."""
+StoreText = Literal["full", "hash", "none"]
+"""What is kept of a task's text: all; salted counts of its n-grams, which a policy still learns its words from; or nothing."""
 
 # PostgreSQL's insert, because SQLite's compiler renders its conflict clause too, and not the other way round
 _KEEP_MENU = insert(menus).on_conflict_do_nothing(index_elements=["hash"])
 _KEEP_DECISION = insert(decisions).on_conflict_do_nothing(index_elements=["id"]).returning(decisions.c.id)
+_KEEP_NGRAMS = insert(task_ngrams)
 _KEEP_OPENING = insert(call_openings).on_conflict_do_nothing(index_elements=["id"])
 _KEEP_CLOSING = insert(call_closings).on_conflict_do_nothing(index_elements=["id"])
 _KEEP_SETTLEMENT = insert(settlements).on_conflict_do_nothing(index_elements=["decision_id"]).returning(settlements.c.decision_id)
@@ -62,7 +66,8 @@ class SqlLedger:
     Args:
         url: where the database is, as `sqlite:///spend.db` or `postgresql+psycopg://user@host/spend`.
         durability: what a row survives once a method has returned: `committed` a killed process, `durable` a power cut too.
-        store_text: `none` keeps no task's text; its id, metadata and features are kept all the same.
+        store_text: `full` keeps a task's text, `hash` the salted counts of its n-grams, `none` neither; its id, metadata and
+            features are kept all the same.
         busy_seconds: how long a write waits for other writers.
 
     Raises:
@@ -91,7 +96,8 @@ class SqlLedger:
         except BaseException:
             self._database.close()
             raise
-        self._keeps_text = store_text == "full"
+        self._store_text = store_text
+        self._hashed = HashedText(self._salt)
         self._registry = SqlRegistry(self._database)
         self._kept_menus: set[str] = set()
 
@@ -111,12 +117,15 @@ class SqlLedger:
             raise InvalidInput(
                 f"decision {decision.id!r} was made from menu {decision.menu_hash}, not from {menu.hash}: pass that menu"
             )
-        row = decision_row(decision, task, with_text=self._keeps_text)
+        row = decision_row(decision, task, with_text=self._store_text == "full")
+        ngrams = {"decision_id": decision.id, "counts": self._hashed.packed(task.text)} if self._store_text == "hash" else None
         with self._database.write() as connection:
             if menu.hash not in self._kept_menus:
                 connection.execute(_KEEP_MENU, menu_row(menu))
             if connection.execute(_KEEP_DECISION, row).first() is None:
                 decision = decision_of(connection.execute(one_decision(decision.id)).mappings().one())
+            elif ngrams is not None:
+                connection.execute(_KEEP_NGRAMS, ngrams)
         self._kept_menus.add(menu.hash)
         return decision
 
@@ -161,7 +170,26 @@ class SqlLedger:
         for moment in (since, until):
             if moment is not None and moment.tzinfo is None:
                 raise InvalidInput(f"{moment.isoformat()} has no time zone: give one, such as datetime.now(UTC)")
-        return stream(self._database, since, until)
+        return stream(self._database, self._hashed, since=since, until=until)
+
+    def forget(self, task_id: str) -> int:
+        """Erase a task's text and metadata from all its decisions, and return how many stood; the erasure is recorded.
+
+        In a SQLite file the bytes are overwritten before the method returns. On a server the rows' former versions go at its next
+        VACUUM. Neither reaches backups, or what another process has yet to write.
+
+        Raises:
+            LedgerUnavailable: or the rows are erased, and a reader keeps their bytes in the file's log: forget again.
+        """
+        about = select(decisions.c.id).where(decisions.c.task_id == task_id)
+        with self._database.write() as connection:
+            connection.execute(delete(task_ngrams).where(task_ngrams.c.decision_id.in_(about)))
+            erased = update(decisions).where(decisions.c.task_id == task_id).values(task_text=None, metadata="{}")
+            n_decisions = len(connection.execute(erased.returning(decisions.c.position)).all())
+            said = {"task_id": task_id, "n_decisions": n_decisions, "erased_at": now()}
+            connection.execute(insert(erasures), said)
+        self._database.wipe()
+        return n_decisions
 
     def close(self) -> None:
         """Let go of the database; closing twice changes nothing."""
@@ -190,7 +218,7 @@ class SqlLedger:
 
     def _only(self, question: Select[Any], not_found: str) -> LoggedDecision:  # Any: a row of many columns
         with self._database.read() as connection:
-            found = assembled(connection, connection.execute(question).mappings())
+            found = assembled(connection, connection.execute(question).mappings(), self._hashed)
         if not found:
             raise UnknownDecision(f"{not_found}: record it first, or look for it elsewhere")
         return found[0]

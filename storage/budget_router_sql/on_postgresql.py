@@ -74,6 +74,10 @@ class PostgreSql:
         """Connections that make no setting and write nothing."""
         return _engine(self.url, busy_seconds, poolclass=NullPool)
 
+    def wipe(self, engine: Engine) -> bool:  # noqa: ARG002  # the server does it by itself
+        """Leave it to the server's next VACUUM to overwrite the rows' former versions."""
+        return True
+
     def keep_others_from_migrating(self, connection: Connection) -> None:
         """Wait, as long as it takes, until no other process migrates; let none begin before this transaction ends."""
         for limit in ("lock_timeout", "statement_timeout"):

@@ -48,6 +48,17 @@ class Sqlite:
         """Connections that make no setting and write nothing."""
         return create_engine(self.url, hide_parameters=True, poolclass=NullPool, connect_args={"timeout": busy_seconds})
 
+    def wipe(self, engine: Engine) -> bool:
+        """Empty the log, where what was erased still stands; `False` where a reader of an older moment hinders it."""
+        connection = engine.raw_connection()  # outside a transaction
+        try:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            ((is_hindered, *_),) = cursor.fetchall()
+            return not is_hindered
+        finally:
+            connection.close()
+
     def keep_others_from_migrating(self, connection: Connection) -> None:
         """Do nothing: whoever writes holds the file's only lock already."""
 
@@ -87,6 +98,7 @@ def _settings(busy_seconds: float, synchronous: str) -> Callable[[DBAPIConnectio
         "PRAGMA journal_mode = WAL",
         f"PRAGMA synchronous = {synchronous}",
         "PRAGMA foreign_keys = ON",
+        "PRAGMA secure_delete = ON",  # what is erased, is overwritten
     )
 
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -31,7 +31,7 @@ _MANY_MENUS = 64
 
 
 def decision_row(decision: Decision, task: Task, *, with_text: bool) -> Row:
-    """A decision, and of its task what may be kept."""
+    """A decision, and of its task what is kept in clear."""
     return {
         "id": decision.id,
         "task_id": decision.task_id,
