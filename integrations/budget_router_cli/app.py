@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from budget_router import Budget, BudgetRouterError, Menu, Refresh
+from budget_router import export as export_ledger
 from budget_router import refresh as refresh_ledger
 from budget_router.errors import InvalidInput
 from budget_router.evaluation import OffPolicyEstimate
@@ -276,6 +277,22 @@ def promote(version: Annotated[str, typer.Argument(help="As `policies` lists it.
     with _opened(ledger) as book:
         book.registry.promote(version)
     typer.echo(f"{version} serves; routers of its menu pick it up within seconds")
+
+
+@app.command(epilog="Example: budget-router export spend.parquet --ledger sqlite:///spend.db --since 30d")
+def export(
+    path: Annotated[Path, typer.Argument(help="File to write: .jsonl is exact, .csv and .parquet are tables.")],
+    ledger: LedgerUrl,
+    since: Annotated[str | None, typer.Option(help="Window, e.g. 30d, 12h, or an ISO date.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write decisions with their spend and grades to a file."""
+    with _opened(ledger) as book:
+        done = export_ledger(book, path, since=_moment(since))
+    if as_json:
+        typer.echo(json.dumps({"path": str(done.path), "n_decisions": done.n_decisions}, indent=1))
+    else:
+        typer.echo(f"{done.n_decisions:,} decisions in {done.path}")
 
 
 @app.command(epilog="Example: budget-router migrate --ledger postgresql+psycopg://owner@host/spend")
