@@ -458,7 +458,7 @@ def test_a_url_that_names_no_ledger_is_refused_and_no_password_repeated(url):
     assert "s3cret" not in f"{refusal.value!r} {refusal.value.__cause__!r}"
 
 
-@pytest.mark.parametrize("setting", [{"durability": "queued"}, {"store_text": "some"}])
+@pytest.mark.parametrize("setting", [{"durability": "eventual"}, {"store_text": "some"}])
 def test_settings_that_do_not_exist_are_refused(path, setting):
     with pytest.raises(InvalidInput, match="choose one of"):
         SqlLedger(url_of(path), **setting)

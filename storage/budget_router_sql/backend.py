@@ -1,9 +1,9 @@
 """What a ledger asks of the database under it, and which database an address names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy import URL, Connection, Engine, Table, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from budget_router.errors import InvalidInput
@@ -44,6 +44,12 @@ class Backend(Protocol):
         """Connections that make no setting and write nothing: whose database it is, is not known yet."""
         ...
 
+    def insert(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, unless_there: str | None
+    ) -> None:
+        """Add rows of the same columns, in their order; those whose key in column `unless_there` is taken are left out."""
+        ...
+
     def wipe(self, engine: Engine) -> bool:
         """Let the bytes of what was erased go too, as far as the database allows; `False` if it must be tried again."""
         ...
@@ -58,6 +64,10 @@ class Backend(Protocol):
 
     def is_refusal(self, error: DBAPIError) -> bool:
         """Tell whether the database works, and takes no such value."""
+        ...
+
+    def is_passing(self, error: DBAPIError) -> bool:
+        """Tell whether the same thing, tried at once again, may well succeed."""
         ...
 
     def said(self, error: DBAPIError) -> str:

@@ -1,14 +1,15 @@
 """The connection to the database: opened with care, one transaction per unit of work, failures told in our own terms."""
 
-import sqlite3
+import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import get_args
 
 from pydantic import ValidationError
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from budget_router.errors import ForeignLedger, InvalidInput, LedgerError, LedgerUnavailable
@@ -17,12 +18,6 @@ from budget_router_sql.durability import Durability
 
 BUSY_SECONDS = 5.0
 """How long a write waits for other writers before it gives up: long beside a commit, short beside a caller's patience."""
-
-
-def is_foreign_key_error(error: IntegrityError) -> bool:
-    """Tell whether a row named another that is not there."""
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    return code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY or getattr(error.orig, "sqlstate", None) == "23503"
 
 
 class Database:
@@ -39,6 +34,7 @@ class Database:
         self._writer = self._engine.execution_options(**backend.write_options)
         self._line = threading.Lock()
         self._is_closed = False
+        _databases.add(self)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -68,6 +64,11 @@ class Database:
                     "let it finish, then forget again"
                 )
 
+    def leave_to_parent(self) -> None:
+        """Forget the connections that came along into a child process; they are the parent's."""
+        self._engine.dispose(close=False)
+        self._line = threading.Lock()
+
     def close(self) -> None:
         """Let go of all connections; closing twice changes nothing."""
         self._is_closed = True
@@ -90,6 +91,17 @@ class Database:
     def _check_open(self) -> None:
         if self._is_closed:
             raise LedgerUnavailable(f"{self.shown_url} was closed: open another SqlLedger")
+
+
+_databases: "weakref.WeakSet[Database]" = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for database in list(_databases):
+        database.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 @contextmanager

@@ -1,10 +1,14 @@
 """A ledger on PostgreSQL (psycopg 3), for many workers: writers side by side, migrations by command alone."""
 
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
+from sqlalchemy import URL, Connection, Engine, Table, Text, bindparam, cast, column, create_engine, event, func, select
+from sqlalchemy.dialects.postgresql import JSON, Insert, insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
@@ -14,12 +18,16 @@ from budget_router_sql.durability import Durability
 
 STATEMENT_SECONDS = 60.0
 """Longest statement, where neither the role nor the URL sets a limit: far beyond a batch of ours, within a worker's patience."""
-_SYNCHRONOUS_COMMIT: dict[Durability, str] = {"committed": "local", "durable": "on"}
+_SYNCHRONOUS_COMMIT: dict[Durability, str] = {"queued": "off", "committed": "local", "durable": "on"}
 _MIGRATING = 0x6275_6467_6574  # one lock for all ledgers of a database: migrations are rare and short
+
+_TAKEN = "23505"
+"""A key that another writer took since it was looked for."""
 
 _MENDS = {
     "08": "the connection was lost: retry, a record given twice is kept once",
     "22": "make records by their constructors",
+    _TAKEN: "another writer came first: retry",
     "25006": "connect to the primary server, this one may only be read",
     "28": "correct the user or the password",
     "3D": "create that database, or name another",
@@ -74,6 +82,16 @@ class PostgreSql:
         """Connections that make no setting and write nothing."""
         return _engine(self.url, busy_seconds, poolclass=NullPool)
 
+    def insert(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, unless_there: str | None
+    ) -> None:
+        """Add rows of the same columns; those whose key is taken are left out.
+
+        They travel as one JSON text: a statement per row costs both ends several times the work.
+        """
+        statement = _insertion(table, tuple(rows[0]), unless_there)
+        connection.execute(statement, {"rows": json.dumps(rows, default=_as_text, ensure_ascii=False)})
+
     def wipe(self, engine: Engine) -> bool:  # noqa: ARG002  # the server does it by itself
         """Leave it to the server's next VACUUM to overwrite the rows' former versions."""
         return True
@@ -90,7 +108,13 @@ class PostgreSql:
 
     def is_refusal(self, error: DBAPIError) -> bool:
         """Tell whether the server works, and takes no such value."""
-        return (_sqlstate(error) or "")[:2] in {"22", "23"}
+        state = _sqlstate(error) or ""
+        return state[:2] in {"22", "23"} and state != _TAKEN
+
+    def is_passing(self, error: DBAPIError) -> bool:
+        """Tell whether a connection was lost that had stood, or another writer stood in the way."""
+        state = _sqlstate(error) or ""
+        return error.connection_invalidated or state[:2] in {"08", "40"} or state == _TAKEN
 
     def said(self, error: DBAPIError) -> str:
         """What the server said, without the detail, which may repeat a row."""
@@ -107,6 +131,19 @@ class PostgreSql:
         if "connection failed" not in said and error.connection_invalidated:
             return _MENDS["08"]
         return next((mend for part, mend in _MENDS_OF_CONNECTING.items() if part in said), _CHECK_ALL)
+
+
+@lru_cache
+def _insertion(table: Table, names: tuple[str, ...], unless_there: str | None) -> Insert:
+    told = func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
+    rows = told.table_valued(*(column(name, table.c[name].type) for name in names)).render_derived("told", with_types=True)
+    statement = insert(table).from_select(names, select(*(rows.c[name] for name in names)), include_defaults=False)
+    return statement.on_conflict_do_nothing(index_elements=[unless_there]) if unless_there else statement
+
+
+def _as_text(value: object) -> str:
+    """What JSON has no form for: a moment, or bytes."""
+    return value.isoformat() if isinstance(value, datetime) else f"\\x{value.hex()}"  # type: ignore[attr-defined]  # no third
 
 
 def _engine(url: URL, busy_seconds: float, **pool: object) -> Engine:

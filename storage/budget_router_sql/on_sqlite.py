@@ -1,10 +1,11 @@
 """A ledger in a SQLite file: write-ahead log, foreign keys, writers that begin as writers."""
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
@@ -12,7 +13,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from budget_router.errors import InvalidInput
 from budget_router_sql.durability import Durability
 
-_SYNCHRONOUS: dict[Durability, str] = {"committed": "NORMAL", "durable": "FULL"}
+_SYNCHRONOUS: dict[Durability, str] = {"queued": "NORMAL", "committed": "NORMAL", "durable": "FULL"}
 _IMMEDIATE = "budget_router_immediate"
 
 
@@ -48,6 +49,15 @@ class Sqlite:
         """Connections that make no setting and write nothing."""
         return create_engine(self.url, hide_parameters=True, poolclass=NullPool, connect_args={"timeout": busy_seconds})
 
+    def insert(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, unless_there: str | None
+    ) -> None:
+        """Add rows of the same columns; those whose key is taken are left out."""
+        statement = insert(table)
+        if unless_there:
+            statement = statement.on_conflict_do_nothing(index_elements=[unless_there])
+        connection.execute(statement, rows)
+
     def wipe(self, engine: Engine) -> bool:
         """Empty the log, where what was erased still stands; `False` where a reader of an older moment hinders it."""
         connection = engine.raw_connection()  # outside a transaction
@@ -69,6 +79,10 @@ class Sqlite:
     def is_refusal(self, error: DBAPIError) -> bool:
         """Tell whether the database works, and takes no such value."""
         return isinstance(error.orig, sqlite3.IntegrityError)
+
+    def is_passing(self, error: DBAPIError) -> bool:  # noqa: ARG002  # its patience is in busy_timeout
+        """Tell that what a file refuses it refuses for longer."""
+        return False
 
     def said(self, error: DBAPIError) -> str:
         """What the database said."""
