@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.prompts import Prompts, Served
 from budget_router.allocation import FloatArray
-from budget_router.features import TextProjection
+from budget_router.features import NgramCounts, TextProjection
 from budget_router.outcomes import OutcomeTable
 
 N_COMPONENTS = 25
@@ -60,5 +60,5 @@ def learned(table: OutcomeTable, *, rng: np.random.Generator) -> Callable[[Promp
     return serve
 
 
-def _with_bias(projection: TextProjection, texts: tuple[str, ...]) -> FloatArray:
+def _with_bias(projection: TextProjection, texts: tuple[str | NgramCounts, ...]) -> FloatArray:
     return np.column_stack([projection.transform(texts), np.ones(len(texts))])

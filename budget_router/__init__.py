@@ -2,6 +2,7 @@
 
 from budget_router.budget import Budget
 from budget_router.errors import BudgetRouterError
+from budget_router.exporting import Export, export
 from budget_router.memory import MemoryLedger
 from budget_router.menu import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsistency, SingleShot, Strategy
 from budget_router.policies import load_policy, save_policy
@@ -19,6 +20,7 @@ __all__ = [
     "Decision",
     "EarlyStop",
     "Escalate",
+    "Export",
     "ExtendedCoT",
     "MemoryLedger",
     "Menu",
@@ -32,6 +34,7 @@ __all__ = [
     "Tariff",
     "Tariffs",
     "Task",
+    "export",
     "load_policy",
     "refresh",
     "save_policy",

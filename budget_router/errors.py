@@ -14,6 +14,7 @@
     └── LedgerError (RuntimeError)         the book of decisions cannot be used
         ├── ForeignLedger                  a database that is not ours
         ├── NewerLedger                    a database written by a newer version
+        ├── OlderLedger                    a shared database that nobody has migrated to this version
         └── LedgerUnavailable              the database did not answer
 
 Each message says what was found, the limit, and the mend.
@@ -88,6 +89,10 @@ class ForeignLedger(LedgerError):
 
 class NewerLedger(LedgerError):
     """A database written by a newer version of this package."""
+
+
+class OlderLedger(LedgerError):
+    """A shared database that nobody has migrated to this version."""
 
 
 class LedgerUnavailable(LedgerError):

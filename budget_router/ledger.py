@@ -1,7 +1,8 @@
 """What the router asks of whoever keeps its books: an append-only ledger, and a registry of policies beside it.
 
 A ledger promises three things. A record that was accepted is kept. A record given twice is kept once. Nothing is changed
-afterwards: an outcome that corrects another is a new row, and the latest one counts.
+afterwards: an outcome that corrects another is a new row, and the latest one counts. There is one exception: what a task said can
+be forgotten.
 """
 
 from collections.abc import Iterator
@@ -86,4 +87,11 @@ class Ledger(Protocol):
 
     def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:
         """Decisions of `since <= decided_at < until`, oldest first, streamed."""
+        ...
+
+    def forget(self, task_id: str) -> int:
+        """Erase a task's text and metadata from all its decisions, and return how many stood; all else stays and is learned from.
+
+        A task without an id of its own has the one that its decisions bear. A later decision on the task is kept as told.
+        """
         ...

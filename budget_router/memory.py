@@ -22,7 +22,7 @@ class _Entry(NamedTuple):
     """What is fixed once a decision stands."""
 
     decision: Decision
-    task_text: str
+    task_text: str | None
     metadata: dict[str, MetadataValue]
     menu: Menu
 
@@ -165,6 +165,14 @@ class MemoryLedger:
             end = len(self._timeline) if until is None else bisect_left(self._timeline, (until, -1, ""))
             window = [decision_id for _, _, decision_id in self._timeline[first:end]]
         return map(self.decision, window)
+
+    def forget(self, task_id: str) -> int:
+        """Erase a task's text and metadata from all its decisions, and return how many stood."""
+        with self._lock:
+            about = [name for name, entry in self._entries.items() if entry.decision.task_id == task_id]
+            for name in about:
+                self._entries[name] = self._entries[name]._replace(task_text=None, metadata={})
+            return len(about)
 
     def _check_known(self, decision_id: str) -> None:
         if decision_id not in self._entries:

@@ -174,7 +174,9 @@ class LoggedDecision(Word):
 
     decision: Decision
     task_text: str | None = None
-    """`None` when the ledger was told to store no text."""
+    """`None` when the ledger was told to store no text, or the task was erased."""
+    task_ngrams: dict[int, int] | None = None
+    """In place of the text, where the ledger was told to store it hashed: see `budget_router.features.ngram_counts`."""
     metadata: dict[str, MetadataValue] = Field(default_factory=dict)
     menu: Menu
     calls: tuple[Call, ...] = ()

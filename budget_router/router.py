@@ -18,6 +18,7 @@ from budget_router.costs import expected_cost
 from budget_router.errors import ArtifactError, InfeasibleBudget, InvalidInput, LedgerUnavailable, UnknownTariff
 from budget_router.features.structure import STRUCTURE_VERSION, structural_features
 from budget_router.ledger import Ledger
+from budget_router.lending import borrowers
 from budget_router.memory import MemoryLedger
 from budget_router.menu import Menu
 from budget_router.pacing import DEFAULT_HORIZON, Pacer
@@ -52,6 +53,8 @@ class BudgetRouter:
         menu: strategies to choose from.
         budget: the average that tasks without a group of their own draw on.
         budgets: averages of named groups.
+        lend: share of its own budget that a group may lend to the others or borrow from them, at one price for all, while their
+            joint average holds; when not given, each keeps its own.
         ledger: where decisions and spend are kept; in memory when not given.
         policy: serve this one, and never another; when not given, the one that the ledger's registry has promoted for this menu,
             `ColdStart` until there is one.
@@ -74,6 +77,7 @@ class BudgetRouter:
         tariffs: Tariffs | None = None,
         model: str | None = None,
         exploration: float = DEFAULT_EXPLORATION,
+        lend: float = 0.0,
         horizon: int = DEFAULT_HORIZON,
         reload_seconds: float = DEFAULT_RELOAD_SECONDS,
         seed: int | None = None,
@@ -86,6 +90,8 @@ class BudgetRouter:
             )
         if horizon < 1:
             raise InvalidInput(f"horizon is {horizon}: give at least one decision")
+        if not 0 <= lend <= 1:
+            raise InvalidInput(f"lend is {lend:g}: give the share of its own budget that a group may lend or borrow, in [0, 1]")
         self.ledger: Ledger = MemoryLedger() if ledger is None else ledger  # an empty ledger may be false
         self.tariffs = Tariffs() if tariffs is None else tariffs
         self.model = model
@@ -97,7 +103,11 @@ class BudgetRouter:
                 f"policy {policy.version!r} was trained in {policy.unit} for {', '.join(policy.menu.names)}: "
                 f"give it that menu and a budget in {policy.unit}, or train it for this one"
             )
-        self._pacers = {group: Pacer(one, horizon=horizon) for group, one in self.budgets.items()}
+        self._pacers: dict[str | None, Pacer] = (
+            borrowers([*self.budgets.values()], lend=lend, horizon=horizon)
+            if lend
+            else {group: Pacer(one, horizon=horizon) for group, one in self.budgets.items()}
+        )
         self._cold_start = ColdStart(menu, unit=self._unit, tariffs=self.tariffs, model=model)
         self._policy: Policy = self._cold_start if policy is None else policy
         self._is_pinned = policy is not None
@@ -159,7 +169,7 @@ class BudgetRouter:
             thread_id=thread_id,
             reason="policy" if strategy is None else "forced",
         )
-        return self._recorded(decision, task, pacer)
+        return self._recorded(decision, task, pacer, promised=choice.spend)
 
     def reconsider(self, decision: Decision, task: Task, answers: Sequence[str | None]) -> Decision | None:
         """Decide again, now that a vote's answers are in: `None` to accept it, else a decision to run a dearer strategy.
@@ -204,7 +214,7 @@ class BudgetRouter:
             thread_id=decision.thread_id,
             reason="reconsidered",
         )
-        return self._recorded(again, task, pacer)
+        return self._recorded(again, task, pacer, promised=0.0)
 
     def _decision(
         self, task: Task, prediction: Prediction, action: int, *, policy: Policy, pacer: Pacer, lam: float, **known: Any
@@ -225,11 +235,12 @@ class BudgetRouter:
             **known,
         )
 
-    def _recorded(self, decision: Decision, task: Task, pacer: Pacer) -> Decision:
+    def _recorded(self, decision: Decision, task: Task, pacer: Pacer, *, promised: float) -> Decision:
         """Write a decision down, or find the one that stands under its id, and pace it."""
         standing = self.ledger.record_decision(decision, task, self.menu)
         if standing == decision or self.ledger.decision(standing.id).settlement is None:
-            pacer.decided(standing.id, standing.expected_cost, is_new_task=decision.reason != "reconsidered")
+            is_new_task = decision.reason != "reconsidered"
+            pacer.decided(standing.id, standing.expected_cost, promised=promised, is_new_task=is_new_task)
         return standing
 
     def open_call(self, call: Call) -> None:
@@ -272,8 +283,11 @@ class BudgetRouter:
             spend=spend,
         )
         self.ledger.record_settlement(settlement)
-        cost = spend.in_unit(decision.budget.unit)
-        is_first = self._pacer(decision.group).settled(decision.id, decision.expected_cost if np.isnan(cost) else cost)
+        cost, pacer = spend.in_unit(decision.budget.unit), self._pacer(decision.group)
+        is_known = not np.isnan(cost)
+        is_first = pacer.settled(
+            decision.id, cost if is_known else decision.expected_cost, is_typical=is_known and status == "ok"
+        )
         if is_first and status == "ok":  # a retry or an outage teaches nothing about the length of answers
             self._cold_start.settled(decision.strategy, spend, n_answers=len(settlement.samples) or None)
         return settlement
@@ -328,6 +342,8 @@ class BudgetRouter:
             if version is None or version == self._policy.version:
                 return False
             self._policy = policy_from(registry.load(version), self.menu, unit=self._unit)
+            for pacer in self._pacers.values():
+                pacer.recalibrated()
         except (ArtifactError, LedgerUnavailable) as error:
             _log.warning("policy %s goes on serving: %s", self._policy.version, error)
             return False

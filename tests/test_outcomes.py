@@ -443,9 +443,15 @@ def test_a_log_without_a_settled_decision_is_too_thin(entries):
         OutcomeTable.from_log(entries, MENU, unit="tokens")
 
 
+def test_a_task_that_was_forgotten_leaves_the_others_their_words():
+    counted = logged(text=None).model_copy(update={"task_ngrams": {7: 2}})
+    table = table_of(logged(), logged(text=None), counted)
+    assert table.texts == (logged().task_text, {}, {7: 2})
+
+
 def test_where_text_is_not_kept_the_logged_structure_stands_in():
+    assert table_of(logged(text=None), logged(text=None)).texts is None
     table = table_of(logged(), logged(text=None))
-    assert table.texts is None
     assert table.structure.shape == (2, len(STRUCTURE_NAMES))
     assert table.structure[0].tolist() == table.structure[1].tolist()
 

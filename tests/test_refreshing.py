@@ -75,7 +75,7 @@ def expected_scores(decisions, stream):
 def test_a_promoted_policy_serves_better_than_the_cold_start_at_the_same_budget(learner):
     ledger = a_log()
     serving = BudgetRouter(MENU, TIGHT, ledger=ledger, seed=2, reload_seconds=0.0)
-    first, second = tasks(400, seed=77), tasks(400, seed=78)
+    first, second = tasks(600, seed=77), tasks(600, seed=78)
     before, spent_before = serve(serving, first, seed=5, grade=False)
     assert {decision.policy_version for decision in before} == {"cold-start"}
 
@@ -85,7 +85,7 @@ def test_a_promoted_policy_serves_better_than_the_cold_start_at_the_same_budget(
 
     assert {decision.policy_version for decision in after} == {candidate.version}
     old, new = expected_scores(before, first), expected_scores(after, second)
-    standard_error = math.hypot(old.std() / 20, new.std() / 20)
+    standard_error = math.hypot(old.std(), new.std()) / math.sqrt(len(first))
     assert new.mean() - old.mean() > 4 * standard_error
     spent = np.concatenate([spent_before, spent_after])
     standard_error = spent.std() * math.sqrt(DEFAULT_HORIZON) / len(spent)  # what is older has been made up for

@@ -2,7 +2,17 @@
 
 from budget_router.features.columns import Columns, Facts
 from budget_router.features.featuriser import Featuriser
-from budget_router.features.projection import TextProjection
+from budget_router.features.projection import NgramCounts, TextProjection, ngram_counts
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
 
-__all__ = ["STRUCTURE_NAMES", "STRUCTURE_VERSION", "Columns", "Facts", "Featuriser", "TextProjection", "structural_features"]
+__all__ = [
+    "STRUCTURE_NAMES",
+    "STRUCTURE_VERSION",
+    "Columns",
+    "Facts",
+    "Featuriser",
+    "NgramCounts",
+    "TextProjection",
+    "ngram_counts",
+    "structural_features",
+]

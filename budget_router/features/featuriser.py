@@ -10,7 +10,7 @@ import numpy as np
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.errors import ArtifactError
 from budget_router.features.columns import COLUMNS_VERSION, Columns, Facts
-from budget_router.features.projection import TextProjection
+from budget_router.features.projection import NgramCounts, TextProjection
 from budget_router.features.standardising import centre_and_scale, standardised
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
 
@@ -25,12 +25,14 @@ class Featuriser:
     def __init__(self, n_components: int = 24) -> None:
         self.n_components = n_components
 
-    def fit(self, structure: FloatArray, texts: Sequence[str] | None, metadata: Sequence[Facts] | None = None) -> Self:
+    def fit(
+        self, structure: FloatArray, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
+    ) -> Self:
         """Learn centre and scale of the structure, the projection and the columns; without texts there is no projection.
 
         Args:
             structure: (n_tasks, n_structural_features), of `structural_features`.
-            texts: of the same tasks; `None` where a ledger keeps none.
+            texts: of the same tasks, or their n-gram counts; `None` where a ledger keeps none.
             metadata: of the same tasks; `None` where nothing is known of any of them.
         """
         self.centre_, self.scale_ = centre_and_scale(structure)
@@ -45,9 +47,9 @@ class Featuriser:
         return self.transform_known(structure, texts, metadata)
 
     def transform_known(
-        self, structure: FloatArray, texts: Sequence[str] | None, metadata: Sequence[Facts] | None = None
+        self, structure: FloatArray, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
     ) -> FloatArray:
-        """Features of tasks whose structure is known already, and whose texts may not be."""
+        """Features of tasks whose structure is known already, and whose texts may not be, or by their n-grams alone."""
         blocks = [standardised(structure, self.centre_, self.scale_) / math.sqrt(structure.shape[1])]
         if self.projection_ is not None and texts is not None:
             blocks.append(self.projection_.transform(texts))

@@ -3,7 +3,7 @@
 import math
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Self
 
@@ -13,6 +13,8 @@ from budget_router.allocation import FloatArray, IntArray
 from budget_router.features.reading import read
 
 N_BUCKETS = 2**15
+NgramCounts = Mapping[int, int]
+"""How often each bucket of hashed words and word pairs occurs in a text: all of the text that the projection learns from."""
 _DIGITS = str.maketrans("123456789", "000000000")
 
 
@@ -29,12 +31,12 @@ class TextProjection:
     def __init__(self, n_components: int = 24) -> None:
         self.n_components = n_components
 
-    def fit(self, texts: Sequence[str]) -> Self:
-        """Learn from texts which words stand together."""
+    def fit(self, texts: Sequence[str | NgramCounts]) -> Self:
+        """Learn from texts, or what `ngram_counts` told of them, which words stand together."""
         from scipy.sparse import csr_array
         from sklearn.utils.extmath import randomized_svd
 
-        counted = [_ngrams(text) for text in texts]
+        counted = [_counted(text) for text in texts]
         documents = Counter(bucket for counts in counted for bucket in counts)
         buckets = sorted(bucket for bucket, n_texts in documents.items() if n_texts > 1) or sorted(documents)
         self.buckets_: IntArray = np.array(buckets, dtype=np.intp)
@@ -52,17 +54,17 @@ class TextProjection:
             self.axes_ = np.ascontiguousarray(axes.T)
         return self
 
-    def transform(self, texts: Sequence[str]) -> FloatArray:
-        """Project texts; (n_texts, n_components), rows of unit length, zero where no word is known."""
+    def transform(self, texts: Sequence[str | NgramCounts]) -> FloatArray:
+        """Project texts, or their n-gram counts; (n_texts, n_components), rows of unit length, zero where no word is known."""
         return np.array([self._project(text) for text in texts]).reshape(len(texts), self.axes_.shape[1])
 
-    def _project(self, text: str) -> FloatArray:
-        columns, weights = self._weights(_ngrams(text))
+    def _project(self, text: str | NgramCounts) -> FloatArray:
+        columns, weights = self._weights(_counted(text))
         row = weights @ self.axes_[columns]
         length = math.sqrt(row @ row)
         return np.asarray(row / length if length > 1e-12 else row)
 
-    def _weights(self, counts: Counter[int]) -> tuple[IntArray, FloatArray]:
+    def _weights(self, counts: NgramCounts) -> tuple[IntArray, FloatArray]:
         known = [(self._column[bucket], count) for bucket, count in counts.items() if bucket in self._column]
         columns = np.array([column for column, _ in known], dtype=np.intp)
         weights = np.log1p([count for _, count in known]) * self.idf_[columns]
@@ -85,10 +87,19 @@ class TextProjection:
         return projection
 
 
-def _ngrams(text: str) -> Counter[int]:
+def ngram_counts(text: str) -> Counter[int]:
+    """Count a text's hashed words and word pairs, in the order they first occur.
+
+    >>> ngram_counts("two plus two").total()
+    5
+    """
     hashes = [_hash(token) for token in read(text)]
     pairs = [(first * 31 + second) % N_BUCKETS for first, second in zip(hashes, hashes[1:], strict=False)]
     return Counter([*(value % N_BUCKETS for value in hashes), *pairs])
+
+
+def _counted(text: str | NgramCounts) -> NgramCounts:
+    return ngram_counts(text) if isinstance(text, str) else text
 
 
 @lru_cache(maxsize=100_000)

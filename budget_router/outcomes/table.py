@@ -12,6 +12,7 @@ from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
 from budget_router.errors import NotEnoughEvidence
 from budget_router.features.columns import Columns, Facts
+from budget_router.features.projection import NgramCounts
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
 from budget_router.menu import Escalate, Menu
 from budget_router.outcomes.bundle import Bundle
@@ -34,8 +35,8 @@ class OutcomeTable:
 
     menu: Menu
     unit: Unit
-    texts: tuple[str, ...] | None
-    """(n,) text of each row's task; `None` when one of them was not kept."""
+    texts: tuple[str | NgramCounts, ...] | None
+    """(n,) text of each row's task, or the counts of its n-grams, none where it was erased; `None` when none was kept."""
     structure: FloatArray
     """(n, n_structural_features) of each row's task."""
     task_ids: tuple[str, ...]
@@ -124,7 +125,7 @@ class OutcomeTable:
         return cls(
             menu=menu,
             unit=unit,
-            texts=None if None in texts else texts,
+            texts=None if all(text is None for text in texts) else tuple({} if text is None else text for text in texts),
             structure=np.array(structure),
             task_ids=ids,
             accuracy=accuracy,
@@ -228,7 +229,18 @@ class OutcomeTable:
 
 
 _Row = tuple[
-    str | None, Facts, tuple[float, ...], str, str, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, bool, bool
+    str | NgramCounts | None,
+    Facts,
+    tuple[float, ...],
+    str,
+    str,
+    FloatArray,
+    FloatArray,
+    FloatArray,
+    FloatArray,
+    FloatArray,
+    bool,
+    bool,
 ]
 
 
@@ -252,7 +264,8 @@ def _row(entry: LoggedDecision, menu: Menu, unit: Unit, weak: WeakLabels | None)
             accuracy[action], error[action] = calibration.cell(bundle, menu.root[action])
     prob = _observed_prob(entry, menu)
     cluster = decision.thread_id or decision.task_id
-    task = entry.task_text, entry.metadata, structure, decision.task_id, cluster
+    text = entry.task_ngrams if entry.task_text is None else entry.task_text
+    task = text, entry.metadata, structure, decision.task_id, cluster
     return *task, stages, accuracy, error, prob, cost, decision.reason == "forced", calibration is not None
 
 

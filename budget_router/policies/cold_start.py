@@ -57,7 +57,8 @@ class ColdStart:
         probabilities = [
             maximum_entropy(cost, left / kept if kept else budget) for cost, left in zip(prediction.cost, rest, strict=True)
         ]
-        return Choice(kept * np.array(probabilities).reshape(prediction.cost.shape) + floor, 0.0)
+        chosen = kept * np.array(probabilities).reshape(prediction.cost.shape) + floor
+        return Choice(chosen, 0.0, float((chosen * prediction.cost).sum(axis=1).mean()))
 
     def cost(self, strategy: Strategy, prompt_tokens: int) -> float:
         """Expected cost of a strategy on a prompt of that many tokens."""

@@ -28,6 +28,8 @@ class Choice(NamedTuple):
     """(n_tasks, n_strategies), rows add up to one."""
     lam: float
     """Shadow price, accuracy per unit of cost; 0 when the policy weighs no accuracy."""
+    spend: float
+    """Mean cost per task that the policy promises at this price, the floor's included: the budget, where it can be met."""
 
 
 class Policy(Protocol):

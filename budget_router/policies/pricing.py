@@ -54,8 +54,8 @@ class PriceCurve(NamedTuple):
 
         With floor ε and K strategies, spend = (1 - Kε) · spend(λ) + ε · Σ_k mean cost_k; it is solved for spend(λ).
         """
-        kept = 1 - floor * prediction.score.shape[1]
-        target = (budget - floor * float(self.mean_cost.sum())) / kept if kept > 0 else budget
+        kept, explored = 1 - floor * prediction.score.shape[1], floor * float(self.mean_cost.sum())
+        target = (budget - explored) / kept if kept > 0 else budget
         after = int(np.searchsorted(self.spend, target, side="right"))
         before = max(after - 1, 0)
         after = min(after, len(self.spend) - 1)
@@ -64,8 +64,8 @@ class PriceCurve(NamedTuple):
         shares = (1 - share) * _shares(prediction, float(self.price[before]))
         if share:
             shares += share * _shares(prediction, float(self.price[after]))
-        lam = float((1 - share) * self.price[before] + share * self.price[after])
-        return Choice(kept * shares + floor, lam)
+        lam, spend = (float((1 - share) * curve[before] + share * curve[after]) for curve in (self.price, self.spend))
+        return Choice(kept * shares + floor, lam, kept * spend + explored)
 
 
 def _shares(prediction: Prediction, price: float) -> FloatArray:

@@ -40,7 +40,7 @@ class Mixture:
         probabilities = np.full(n_strategies, floor, dtype=np.float64)
         probabilities[ties[self.cost[ties].argmin()]] += kept * (1 - share)
         probabilities[ties[self.cost[ties].argmax()]] += kept * share
-        return Choice(np.tile(probabilities, (len(prediction.cost), 1)), lam)
+        return Choice(np.tile(probabilities, (len(prediction.cost), 1)), lam, float(probabilities @ self.cost))
 
 
 class Uniform:
@@ -60,4 +60,4 @@ class Uniform:
     def choose(self, prediction: Prediction, budget: float, *, floor: float = 0.0) -> Choice:  # noqa: ARG002  # spends what it spends
         """The same probability for each strategy."""
         shape = prediction.cost.shape
-        return Choice(np.full(shape, 1 / shape[1]), 0.0)
+        return Choice(np.full(shape, 1 / shape[1]), 0.0, float(self.cost.mean()))

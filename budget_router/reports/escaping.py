@@ -5,6 +5,7 @@ import unicodedata
 
 _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of what follows, and so can disguise it."""
+_SPACES = str.maketrans("\n\r\t", "   ")
 _NO_CHARACTERS = frozenset("\ufffe\uffff")
 _FORMULA = tuple("=+-@＝＋－＠")
 """What a spreadsheet takes for the start of a formula."""
@@ -16,12 +17,11 @@ def visible(text: str) -> str:
     >>> visible("a\u202eb\tc\x07")
     'a\\u202eb c\\u0007'
     """
-    return "".join(_shown(character) for character in text)
+    in_one_line = text.translate(_SPACES)
+    return in_one_line if in_one_line.isprintable() else "".join(map(_shown, in_one_line))
 
 
 def _shown(character: str) -> str:
-    if character in "\n\r\t":
-        return " "
     is_hidden = unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} or character in _TURNS | _NO_CHARACTERS
     return f"\\u{ord(character):04x}" if is_hidden else character
 

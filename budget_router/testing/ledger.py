@@ -256,13 +256,13 @@ def time_zones_are_understood(ledger: Ledger) -> None:
 
 @promise
 def a_long_ledger_is_read_whole_and_in_order(ledger: Ledger) -> None:
-    n_decisions, n_of_one_moment = 2500, 400  # more than a batch, and moments that straddle its end
+    n_decisions, n_of_one_moment = 1250, 400  # more than a batch, and moments that straddle its end
     for position in range(n_decisions):
         recorded(ledger, example_decision(f"{position:05}", minutes=position // n_of_one_moment))
-    ledger.close_call(example_call(decision_id="02345"))
+    ledger.close_call(example_call(decision_id="01234"))
     read = list(ledger.read())
     assert [logged.decision.id for logged in read] == [f"{position:05}" for position in range(n_decisions)]
-    assert [logged.decision.id for logged in read if logged.calls] == ["02345"]
+    assert [logged.decision.id for logged in read if logged.calls] == ["01234"]
 
 
 @promise
@@ -280,6 +280,19 @@ def the_latest_decision_of_a_thread_is_found(ledger: Ledger) -> None:
     recorded(ledger, example_decision("other", minutes=3, thread_id="other"), example_decision("none", minutes=4, thread_id=None))
     assert ledger.latest(thread_id="thread") == ledger.decision("new")
     assert ledger.latest() == ledger.decision("none")
+
+
+@promise
+def what_a_task_said_can_be_forgotten(ledger: Ledger) -> None:
+    recorded(ledger, example_decision("a"), example_decision("b", minutes=1), example_decision("other", task_id="t2", minutes=2))
+    ledger.close_call(example_call(decision_id="a"))
+    before = list(ledger.read())
+    assert ledger.forget("t1") == 2
+    erased = [entry.model_copy(update={"task_text": None, "task_ngrams": None, "metadata": {}}) for entry in before[:2]]
+    assert list(ledger.read()) == [*erased, before[2]]
+    recorded(ledger, example_decision("a"))
+    assert ledger.decision("a") == erased[0]
+    assert (ledger.forget("t1"), ledger.forget("unknown")) == (2, 0)
 
 
 @promise

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from budget_router import Budget, BudgetRouterError, Menu, Refresh
+from budget_router import export as export_ledger
 from budget_router import refresh as refresh_ledger
 from budget_router.errors import InvalidInput
 from budget_router.evaluation import OffPolicyEstimate
@@ -25,6 +26,7 @@ from budget_router_cli.answer_kind import AnswerKind
 from budget_router_langchain import Recording, SpendLimit
 from budget_router_langchain import record as record_tasks
 from budget_router_sql import SqlLedger
+from budget_router_sql import migrate as migrate_ledger
 
 app = typer.Typer(
     name="budget-router",
@@ -35,7 +37,12 @@ app = typer.Typer(
 )
 _talk = Console(stderr=True)
 
-LedgerUrl = Annotated[str, typer.Option("--ledger", help="SQLAlchemy URL of the ledger, e.g. sqlite:///spend.db")]
+LedgerUrl = Annotated[
+    str,
+    typer.Option(
+        "--ledger", help="SQLAlchemy URL of the ledger, e.g. sqlite:///spend.db or postgresql+psycopg://user@host/spend"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -270,6 +277,34 @@ def promote(version: Annotated[str, typer.Argument(help="As `policies` lists it.
     with _opened(ledger) as book:
         book.registry.promote(version)
     typer.echo(f"{version} serves; routers of its menu pick it up within seconds")
+
+
+@app.command(epilog="Example: budget-router export spend.parquet --ledger sqlite:///spend.db --since 30d")
+def export(
+    path: Annotated[Path, typer.Argument(help="File to write: .jsonl is exact, .csv and .parquet are tables.")],
+    ledger: LedgerUrl,
+    since: Annotated[str | None, typer.Option(help="Window, e.g. 30d, 12h, or an ISO date.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write decisions with their spend and grades to a file."""
+    with _opened(ledger) as book:
+        done = export_ledger(book, path, since=_moment(since))
+    if as_json:
+        typer.echo(json.dumps({"path": str(done.path), "n_decisions": done.n_decisions}, indent=1))
+    else:
+        typer.echo(f"{done.n_decisions:,} decisions in {done.path}")
+
+
+@app.command(epilog="Example: budget-router migrate --ledger postgresql+psycopg://owner@host/spend")
+def migrate(ledger: LedgerUrl, as_json: AsJson = False) -> None:
+    """Bring a ledger to the schema of this version, or make one; SQLite files need no such command."""
+    done = migrate_ledger(ledger)
+    if as_json:
+        typer.echo(json.dumps(asdict(done), indent=1))
+    elif done.found == done.revision:
+        typer.echo(f"at schema {done.revision} already")
+    else:
+        typer.echo(f"at schema {done.revision}, {'made anew' if done.found is None else f'migrated from {done.found}'}")
 
 
 @contextmanager

@@ -1,74 +1,59 @@
-"""The ledger in a database: every write is one short transaction, and idempotent by its key."""
+"""The ledger in a database: writes that wait together share a transaction, and each is idempotent by its key."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
-from sqlalchemy import Connection, Select, select
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Select, delete, insert, select, update
 
-from budget_router.errors import InvalidInput, UnknownDecision
+from budget_router.errors import InvalidInput, LedgerUnavailable, UnknownDecision
 from budget_router.menu import Menu
-from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settlement
+from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settlement, now
 from budget_router.task import Task
-from budget_router_sql.engine import BUSY_SECONDS, Database, Durability, is_foreign_key_error, readable_url
-from budget_router_sql.migrate import bring_up_to_date, standing_revision
+from budget_router_sql.backend import backend_of
+from budget_router_sql.batches import MANY_DECISIONS, Batches
+from budget_router_sql.durability import Durability
+from budget_router_sql.engine import BUSY_SECONDS, Database
+from budget_router_sql.entries import Entry, Record, closed, decided, noted, opened
+from budget_router_sql.hashed_text import HashedText
+from budget_router_sql.migrate import make_ready
 from budget_router_sql.reading import assembled, latest_decision, one_decision, stream
 from budget_router_sql.registry import SqlRegistry
-from budget_router_sql.rows import (
-    Row,
-    call_row,
-    decision_of,
-    decision_row,
-    menu_row,
-    outcome_row,
-    sample_rows,
-    settlement_row,
-)
-from budget_router_sql.schema import (
-    REVISION,
-    call_closings,
-    call_openings,
-    decisions,
-    menus,
-    meta,
-    outcomes,
-    samples,
-    settlements,
-)
+from budget_router_sql.schema import decisions, erasures, meta, task_ngrams
+from budget_router_sql.spilling import Spilling
+from budget_router_sql.spool import Spool
+from budget_router_sql.writer import Writer, drain_on_sigterm, tell_nothing
 
-StoreText = Literal["full", "none"]
-"""Whether a task's text is kept; without it a policy cannot learn from the words of tasks."""
-
-# PostgreSQL's insert, because SQLite's compiler renders its conflict clause too, and not the other way round
-_KEEP_MENU = insert(menus).on_conflict_do_nothing(index_elements=["hash"])
-_KEEP_DECISION = insert(decisions).on_conflict_do_nothing(index_elements=["id"]).returning(decisions.c.id)
-_KEEP_OPENING = insert(call_openings).on_conflict_do_nothing(index_elements=["id"])
-_KEEP_CLOSING = insert(call_closings).on_conflict_do_nothing(index_elements=["id"])
-_KEEP_SETTLEMENT = insert(settlements).on_conflict_do_nothing(index_elements=["decision_id"]).returning(settlements.c.decision_id)
-_KEEP_SAMPLES = insert(samples)
-_KEEP_OUTCOME = insert(outcomes).on_conflict_do_nothing(index_elements=["digest"])
+StoreText = Literal["full", "hash", "none"]
+"""What is kept of a task's text: all; salted counts of its n-grams, which a policy still learns its words from; or nothing."""
 
 
 class SqlLedger:
-    """The books in a SQLite file, made and migrated when it is opened.
+    """The books in a SQLite file, made and migrated when it is opened, or on a PostgreSQL server that `migrate` has made ready.
 
-    Many threads and many processes may write to one file at once. Close it, or use it as a context manager.
+    Many threads and many processes may write to one database at once. Close it, or use it as a context manager.
 
     Args:
-        url: where the file is, as `sqlite:///spend.db`.
-        durability: what a row survives once a method has returned: `committed` a killed process, `durable` a power cut too.
-        store_text: `none` keeps no task's text; its id, metadata and features are kept all the same.
+        url: where the database is, as `sqlite:///spend.db` or `postgresql+psycopg://user@host/spend`.
+        durability: what a record survives once a method has returned: `committed` a killed process, `durable` a power cut too;
+            `queued` returns at once, acknowledges nothing, and logs what is refused.
+        store_text: `full` keeps a task's text, `hash` the salted counts of its n-grams, `none` neither; its id, metadata and
+            features are kept all the same.
+        spool: local file that takes records while the database is away, and from which they are replayed; without one they are
+            refused. An acknowledgement then means the spool. What is read is the database alone.
         busy_seconds: how long a write waits for other writers.
 
     Raises:
-        InvalidInput: the URL cannot be read, or names no SQLite file.
-        ForeignLedger: the file is somebody else's; it is left as it is.
+        InvalidInput: the URL cannot be read, or names neither a SQLite file nor a PostgreSQL database.
+        ForeignLedger: the database is somebody else's; it is left as it is.
         NewerLedger: a newer version of this package wrote it; it is left as it is.
-        LedgerUnavailable: the file cannot be opened.
+        OlderLedger: nobody has migrated the server's database to this version: `budget-router migrate` does.
+        LedgerUnavailable: the database cannot be opened.
     """
 
     def __init__(
@@ -77,23 +62,29 @@ class SqlLedger:
         *,
         durability: Durability = "committed",
         store_text: StoreText = "full",
+        spool: str | Path | None = None,
         busy_seconds: float = BUSY_SECONDS,
     ) -> None:
         if store_text not in get_args(StoreText):
             raise InvalidInput(f"store_text is {store_text!r}: choose one of {', '.join(get_args(StoreText))}")
-        where = readable_url(url)
-        self._database = Database(where, durability=durability, busy_seconds=busy_seconds)
+        self._database = Database(backend_of(url), durability=durability, busy_seconds=busy_seconds)
+        batches = Batches(self._database)
         try:
-            if standing_revision(where, busy_seconds=busy_seconds) != REVISION:
-                bring_up_to_date(self._database)
+            make_ready(self._database, busy_seconds=busy_seconds)
             with self._database.read() as connection:
                 self._salt: str = connection.execute(select(meta.c.value).where(meta.c.key == "salt")).scalar_one()
+            self._spilling = None if spool is None else self._spilling_into(spool, batches, is_durable=durability == "durable")
         except BaseException:
             self._database.close()
             raise
-        self._keeps_text = store_text == "full"
+        self._store_text = store_text
+        self._hashed = HashedText(self._salt)
         self._registry = SqlRegistry(self._database)
-        self._kept_menus: set[str] = set()
+        self._is_queued = durability == "queued"
+        self._lately: OrderedDict[str, Decision] = OrderedDict()  # queued, so the database may not know them yet
+        self._writer = Writer((self._spilling or batches).write, name=self._database.shown_url)
+        if self._is_queued:
+            drain_on_sigterm()
 
     @property
     def salt(self) -> str:
@@ -102,50 +93,43 @@ class SqlLedger:
 
     @property
     def registry(self) -> SqlRegistry:
-        """The policies that were learned from this ledger, in the same file."""
+        """The policies that were learned from this ledger, in the same database."""
         return self._registry
 
     def record_decision(self, decision: Decision, task: Task, menu: Menu) -> Decision:
         """Keep a decision, and return the one that stands under its id: the first one given."""
-        if decision.menu_hash != menu.hash:
-            raise InvalidInput(
-                f"decision {decision.id!r} was made from menu {decision.menu_hash}, not from {menu.hash}: pass that menu"
-            )
-        row = decision_row(decision, task, with_text=self._keeps_text)
-        with self._database.write() as connection:
-            if menu.hash not in self._kept_menus:
-                connection.execute(_KEEP_MENU, menu_row(menu))
-            if connection.execute(_KEEP_DECISION, row).first() is None:
-                decision = decision_of(connection.execute(one_decision(decision.id)).mappings().one())
-        self._kept_menus.add(menu.hash)
-        return decision
+        if self._is_queued:
+            return self._queued(decision, task, menu)
+        return self.submit_decision(decision, task, menu).result()
 
     def open_call(self, call: Call) -> None:
         """Note that a model is about to be called; raises UnknownDecision if nothing decided it."""
-        row = call_row(call)
-        del row["status"]
-        with self._about(call.decision_id) as connection:
-            connection.execute(_KEEP_OPENING, row)
+        self._keep(opened(call))
 
     def close_call(self, call: Call) -> None:
         """Note what a call billed. The first closing counts; a call that was never opened is kept all the same."""
-        if call.status == "open":
-            raise InvalidInput(f"call {call.id!r} is closed with status 'open': tell whether it went 'ok' or ended in an 'error'")
-        with self._about(call.decision_id) as connection:
-            connection.execute(_KEEP_CLOSING, call_row(call))
+        self._keep(closed(call))
 
     def record_settlement(self, settlement: Settlement) -> None:
         """Note the end of an execution. The first one counts; raises UnknownDecision."""
-        drawn: list[Row] = sample_rows(settlement)
-        with self._about(settlement.decision_id) as connection:
-            is_first = connection.execute(_KEEP_SETTLEMENT, settlement_row(settlement)).first() is not None
-            if is_first and drawn:
-                connection.execute(_KEEP_SAMPLES, drawn)
+        self._keep(noted(settlement))
 
     def record_outcome(self, outcome: Outcome) -> None:
         """Note how good an answer was; the latest one by `graded_at` counts. Raises UnknownDecision."""
-        with self._about(outcome.decision_id) as connection:
-            connection.execute(_KEEP_OUTCOME, outcome_row(outcome))
+        self._keep(noted(outcome))
+
+    def submit_decision(self, decision: Decision, task: Task, menu: Menu) -> Future[Decision]:
+        """Hand in a decision; the future holds the one that stands under its id, once that is as durable as was promised.
+
+        Coroutines wait by `await asyncio.wrap_future(...)`, and share a commit with all who wait at the same time.
+        """
+        _check_menu(decision, menu)
+        entry = self._decided(decision, task, menu)
+        return self._writer.submit(entry, lambda answer: answer if isinstance(answer, Decision) else decision)
+
+    def submit(self, record: Record) -> Future[None]:
+        """Hand in a call, opened or closed by its status, a settlement or an outcome; the future tells when it is kept."""
+        return self._writer.submit(noted(record), tell_nothing)
 
     def decision(self, decision_id: str) -> LoggedDecision:
         """All that is known of one decision; raises UnknownDecision."""
@@ -161,10 +145,36 @@ class SqlLedger:
         for moment in (since, until):
             if moment is not None and moment.tzinfo is None:
                 raise InvalidInput(f"{moment.isoformat()} has no time zone: give one, such as datetime.now(UTC)")
-        return stream(self._database, since, until)
+        self._catch_up()
+        return stream(self._database, self._hashed, since=since, until=until)
+
+    def forget(self, task_id: str) -> int:
+        """Erase a task's text and metadata from all its decisions, and return how many stood; the erasure is recorded.
+
+        In a SQLite file the bytes are overwritten before the method returns. On a server the rows' former versions go at its next
+        VACUUM. Neither reaches backups, or what another process has yet to write.
+
+        Raises:
+            LedgerUnavailable: or the rows are erased, and a reader keeps their bytes in the file's log: forget again.
+        """
+        self._writer.drain()
+        if self._spilling is not None and self._spilling.is_away:
+            raise LedgerUnavailable(f"{self._database.shown_url}: records wait in the spool: forget once they are replayed")
+        about = select(decisions.c.id).where(decisions.c.task_id == task_id)
+        with self._database.write() as connection:
+            connection.execute(delete(task_ngrams).where(task_ngrams.c.decision_id.in_(about)))
+            erased = update(decisions).where(decisions.c.task_id == task_id).values(task_text=None, metadata="{}")
+            n_decisions = len(connection.execute(erased.returning(decisions.c.position)).all())
+            said = {"task_id": task_id, "n_decisions": n_decisions, "erased_at": now()}
+            connection.execute(insert(erasures), said)
+        self._database.wipe()
+        return n_decisions
 
     def close(self) -> None:
-        """Let go of the file; closing twice changes nothing."""
+        """Write what was handed in, and let go of the database; closing twice changes nothing."""
+        self._writer.close()
+        if self._spilling is not None:
+            self._spilling.close()
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -176,21 +186,44 @@ class SqlLedger:
     def __repr__(self) -> str:
         return f"SqlLedger({self._database.shown_url!r})"
 
-    @contextmanager
-    def _about(self, decision_id: str) -> Iterator[Connection]:
-        with self._database.write() as connection:
-            try:
-                yield connection
-            except IntegrityError as error:
-                if not is_foreign_key_error(error):
-                    raise
-                raise UnknownDecision(
-                    f"no decision {decision_id!r} stands in {self._database.shown_url}: record it first, or look for it elsewhere"
-                ) from error
+    def _queued(self, decision: Decision, task: Task, menu: Menu) -> Decision:
+        _check_menu(decision, menu)
+        standing = self._lately.setdefault(decision.id, decision)
+        if standing is decision:
+            task = task.model_copy(update={"metadata": dict(task.metadata)})  # as it is now
+            self._writer.enqueue(partial(self._decided, decision, task, menu))
+            if len(self._lately) > MANY_DECISIONS:
+                self._lately.popitem(last=False)
+        return standing
+
+    def _decided(self, decision: Decision, task: Task, menu: Menu) -> Entry:
+        return decided(decision, task, menu, store_text=self._store_text, hashed=self._hashed)
+
+    def _keep(self, entry: Entry) -> None:
+        if self._is_queued:
+            self._writer.enqueue(lambda: entry)
+        else:
+            self._writer.submit(entry, tell_nothing).result()
+
+    def _spilling_into(self, path: str | Path, batches: Batches, *, is_durable: bool) -> Spilling:
+        return Spilling(batches, Spool(path, salt=self._salt, is_durable=is_durable), name=self._database.shown_url)
+
+    def _catch_up(self) -> None:
+        """Let a reader find what this process has queued."""
+        if self._is_queued:
+            self._writer.catch_up()
 
     def _only(self, question: Select[Any], not_found: str) -> LoggedDecision:  # Any: a row of many columns
+        self._catch_up()
         with self._database.read() as connection:
-            found = assembled(connection, connection.execute(question).mappings())
+            found = assembled(connection, connection.execute(question).mappings(), self._hashed)
         if not found:
             raise UnknownDecision(f"{not_found}: record it first, or look for it elsewhere")
         return found[0]
+
+
+def _check_menu(decision: Decision, menu: Menu) -> None:
+    if decision.menu_hash != menu.hash:
+        raise InvalidInput(
+            f"decision {decision.id!r} was made from menu {decision.menu_hash}, not from {menu.hash}: pass that menu"
+        )

@@ -1,19 +1,22 @@
 """Bring a database to the schema of this version, or tell why it must be left alone.
 
-Whose database it is, is found out before anything is written. A new or an older one is migrated in one transaction, under the
-lock that writers take: of two processes that open a new ledger at once, one makes it and the other finds it made.
+Whose database it is, is found out before anything is written. A new or an older one is migrated in one transaction, under a lock
+that others who migrate wait for: of two processes that open a new ledger at once, one makes it and the other finds it made.
+SQLite files are migrated when they are opened; a server, which many workers of several versions share, by `migrate` alone.
 """
 
 import secrets
 import threading
+from dataclasses import dataclass
 from importlib import metadata as packages
 from typing import TYPE_CHECKING
 
-from sqlalchemy import URL, Connection, Text, column, inspect, select, table
+from sqlalchemy import Connection, Text, column, inspect, select, table
 from sqlalchemy.dialects.postgresql import insert
 
-from budget_router.errors import ForeignLedger, NewerLedger
-from budget_router_sql.engine import Database, untouched
+from budget_router.errors import ForeignLedger, NewerLedger, OlderLedger
+from budget_router_sql.backend import Backend, backend_of
+from budget_router_sql.engine import BUSY_SECONDS, Database, untouched
 from budget_router_sql.schema import REVISION, VERSION_TABLE, meta
 
 if TYPE_CHECKING:
@@ -23,23 +26,68 @@ _one_migration = threading.Lock()
 """Alembic keeps its context in module globals."""
 
 
-def standing_revision(url: URL, *, busy_seconds: float) -> str | None:
-    """Revision of the ledger at `url`, `None` where nothing stands yet; writes nothing.
+@dataclass(frozen=True)
+class Migration:
+    """What a migration found, and where the ledger stands now."""
+
+    found: str | None
+    """`None`: there was no ledger."""
+    revision: str
+
+
+def migrate(url: str) -> Migration:
+    """Bring the ledger at `url` to the schema of this version, or make one where there is none; done already, it does nothing.
+
+    On a server it waits for others that migrate and for whoever holds the tables, however long they take.
 
     Raises:
-        ForeignLedger: the file is no SQLite database, or has tables that are not ours.
+        InvalidInput: the URL cannot be read.
+        ForeignLedger: the database is somebody else's; it is left as it is.
+        NewerLedger: a newer version of this package migrated it; it is left as it is.
+        LedgerUnavailable: the database does not answer, or does not let this role make tables.
+    """
+    database = Database(backend_of(url), durability="durable", busy_seconds=BUSY_SECONDS)
+    try:
+        found = standing_revision(database.backend, busy_seconds=BUSY_SECONDS)
+        if found != REVISION:
+            bring_up_to_date(database)
+    finally:
+        database.close()
+    return Migration(found, REVISION)
+
+
+def make_ready(database: Database, *, busy_seconds: float) -> None:
+    """See to it that the database is at the schema of this version: migrate a file, refuse a server that was not migrated."""
+    backend = database.backend
+    revision = standing_revision(backend, busy_seconds=busy_seconds)
+    if revision == REVISION:
+        return
+    if not backend.migrates_by_itself:
+        stands = "holds no ledger yet" if revision is None else f"is at schema {revision}, this version needs {REVISION}"
+        raise OlderLedger(f"{backend.shown_url} {stands}: run budget-router migrate --ledger {backend.shown_url}")
+    bring_up_to_date(database)
+
+
+def standing_revision(backend: Backend, *, busy_seconds: float) -> str | None:
+    """Revision of the ledger that a backend leads to, `None` where nothing stands yet; writes nothing.
+
+    Raises:
+        ForeignLedger: the database is of another kind, or has tables that are not ours.
         NewerLedger: the ledger was written by a newer version of this package.
     """
-    with untouched(url, busy_seconds=busy_seconds) as connection:
+    with untouched(backend, busy_seconds=busy_seconds) as connection:
         tables = inspect(connection).get_table_names()
         if tables and VERSION_TABLE not in tables:
+            other = (
+                "another file" if backend.migrates_by_itself else "another database, or a schema by ?options=-csearch_path=..."
+            )
             raise ForeignLedger(
-                f"{url.render_as_string()} holds the tables {', '.join(map(repr, tables[:3]))} and no ledger: name another file"
+                f"{backend.shown_url} holds the tables {', '.join(map(repr, tables[:3]))} and no ledger: name {other}"
             )
         revision = _revision(connection) if tables else None
     if revision not in {None, REVISION} and revision not in _known_revisions():
         raise NewerLedger(
-            f"{url.render_as_string()} is at schema {revision}, this version knows up to {REVISION}: upgrade budget-router"
+            f"{backend.shown_url} is at schema {revision}, this version knows up to {REVISION}: upgrade budget-router"
         )
     return revision
 
@@ -47,6 +95,7 @@ def standing_revision(url: URL, *, busy_seconds: float) -> str | None:
 def bring_up_to_date(database: Database) -> None:
     """Apply the migrations that are missing, and give a new ledger its salt."""
     with _one_migration, database.write() as connection:
+        database.backend.keep_others_from_migrating(connection)
         _upgrade(connection)
         born = [
             {"key": "salt", "value": secrets.token_hex(16)},

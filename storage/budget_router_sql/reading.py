@@ -10,8 +10,19 @@ from sqlalchemy import Connection, RowMapping, Select, Table, literal, select, t
 
 from budget_router.records import Call, LoggedDecision, Outcome, Sample
 from budget_router_sql.engine import Database
+from budget_router_sql.hashed_text import HashedText
 from budget_router_sql.rows import call_of, decision_of, menu_of, metadata_of, outcome_of, settlement_of
-from budget_router_sql.schema import UtcTime, call_closings, call_openings, decisions, menus, outcomes, samples, settlements
+from budget_router_sql.schema import (
+    UtcTime,
+    call_closings,
+    call_openings,
+    decisions,
+    menus,
+    outcomes,
+    samples,
+    settlements,
+    task_ngrams,
+)
 
 BATCH = 1000
 """Decisions held in memory at once while a ledger is read."""
@@ -42,20 +53,20 @@ def next_in_window(since: datetime | None, until: datetime | None, after: tuple[
     return question if since is None else question.where(decisions.c.decided_at >= since)
 
 
-def stream(database: Database, since: datetime | None, until: datetime | None) -> Iterator[LoggedDecision]:
+def stream(database: Database, hashed: HashedText, *, since: datetime | None, until: datetime | None) -> Iterator[LoggedDecision]:
     """Read a window batch by batch; between two batches no connection is held, so a slow reader is in nobody's way."""
     after = None
     while True:
         with database.read() as connection:
             rows = connection.execute(next_in_window(since, until, after)).mappings().all()
-            batch = assembled(connection, rows)
+            batch = assembled(connection, rows, hashed)
         yield from batch
         if len(rows) < BATCH:
             return
         after = rows[-1]["decided_at"], rows[-1]["position"]
 
 
-def assembled(connection: Connection, rows: Iterable[RowMapping]) -> list[LoggedDecision]:
+def assembled(connection: Connection, rows: Iterable[RowMapping], hashed: HashedText) -> list[LoggedDecision]:
     """Put decisions together with all that came of them, in one question per table."""
     rows = list(rows)
     ids = [row["id"] for row in rows]
@@ -68,10 +79,12 @@ def assembled(connection: Connection, rows: Iterable[RowMapping]) -> list[Logged
         for row in connection.execute(_of(settlements, ids)).mappings()
     }
     graded = _outcomes(connection, ids)
+    counted = {row["decision_id"]: row["counts"] for row in connection.execute(_of(task_ngrams, ids)).mappings()}
     return [
         LoggedDecision(
             decision=decision_of(row),
             task_text=row["task_text"],
+            task_ngrams=hashed.counts(counted[row["id"]]) if row["id"] in counted else None,
             metadata=metadata_of(row),
             menu=menu_of(row["strategies"]),
             calls=calls.get(row["id"], ()),

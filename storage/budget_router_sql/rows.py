@@ -31,7 +31,7 @@ _MANY_MENUS = 64
 
 
 def decision_row(decision: Decision, task: Task, *, with_text: bool) -> Row:
-    """A decision, and of its task what may be kept."""
+    """A decision, and of its task what is kept in clear."""
     return {
         "id": decision.id,
         "task_id": decision.task_id,
@@ -39,13 +39,13 @@ def decision_row(decision: Decision, task: Task, *, with_text: bool) -> Row:
         "metadata": _json(_METADATA, task.metadata),
         "group": decision.group,
         "strategy": decision.strategy.name,
-        "strategy_settings": decision.strategy.model_dump_json(),
+        "strategy_settings": _settings_of(decision.strategy),
         "propensities": _json(_PROBABILITIES, decision.propensities),
         "propensity": decision.propensity,
         "shadow_price": decision.shadow_price,
         "expected_cost": decision.expected_cost,
         "expected_accuracy": decision.expected_accuracy,
-        "budget": decision.budget.model_dump_json(),
+        "budget": _text_of(decision.budget),
         "policy_version": decision.policy_version,
         "menu_hash": decision.menu_hash,
         "features": _json(_FEATURES, decision.features),
@@ -85,6 +85,7 @@ def metadata_of(row: RowMapping) -> dict[str, MetadataValue]:
     return _METADATA.validate_json(row["metadata"])
 
 
+@lru_cache(_MANY_MENUS)
 def menu_row(menu: Menu) -> Row:
     """A menu under its hash."""
     return {"hash": menu.hash, "strategies": menu.model_dump_json()}
@@ -169,6 +170,16 @@ def _json(adapter: TypeAdapter[Any], value: object) -> str:
         return adapter.dump_json(value).decode()
     except PydanticSerializationError as error:
         raise InvalidInput(f"a record cannot be written as JSON ({error}): give numbers, text, lists and dicts") from error
+
+
+@lru_cache(_MANY_STRATEGIES)
+def _settings_of(strategy: Strategy) -> str:
+    return strategy.model_dump_json()
+
+
+@lru_cache(_MANY_STRATEGIES)
+def _text_of(budget: Budget) -> str:
+    return budget.model_dump_json()
 
 
 @lru_cache(_MANY_STRATEGIES)

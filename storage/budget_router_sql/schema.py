@@ -1,5 +1,7 @@
 """The tables of the ledger. Rows are added, never changed: what corrects a row is another row, what closes one stands beside it.
 
+There is one exception: what a task said may be erased, and `erasures` records that it was.
+
 Times are UTC, money is integer nano-USD, and whatever has an inner shape (a strategy, propensities, features) is JSON as the
 words of the trade serialise themselves. A change here is a new migration, and a new `REVISION`.
 """
@@ -24,7 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """Migration that the tables below are the result of."""
 VERSION_TABLE = "budget_router_version"
 
@@ -127,6 +129,20 @@ decisions = Table(
     CheckConstraint("expected_accuracy >= 0 AND expected_accuracy <= 1", name="expected_accuracy_is_a_score"),
     Index("which_decisions_fall_in_a_window", "decided_at", "position"),
     Index("what_was_last_decided_in_a_thread", "thread_id", "decided_at", "position"),
+    Index("which_decisions_are_about_a_task", "task_id"),
+)
+
+task_ngrams = Table("task_ngrams", metadata, _of_a_decision(primary_key=True), Column("counts", LargeBinary, nullable=False))
+"""Of decisions whose task's text is stored hashed alone; see `hashed_text`."""
+
+erasures = Table(
+    "erasures",
+    metadata,
+    _position(),
+    Column("task_id", Text, nullable=False),
+    Column("n_decisions", BigInteger, nullable=False),
+    Column("erased_at", UtcTime, nullable=False),
+    CheckConstraint("n_decisions >= 0", name="decisions_are_counted"),
 )
 
 call_openings = Table(

@@ -1,0 +1,93 @@
+"""What a ledger asks of the database under it, and which database an address names."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from sqlalchemy import URL, Connection, Engine, Table, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from budget_router.errors import InvalidInput
+from budget_router_sql.durability import Durability
+from budget_router_sql.on_postgresql import PostgreSql
+from budget_router_sql.on_sqlite import Sqlite
+
+_WRITE_IT_AS = "write it as sqlite:///spend.db or postgresql+psycopg://user@host/spend"
+
+
+class Backend(Protocol):
+    """One kind of database at one address: how it is met, what its errors say, and the mend."""
+
+    migrates_by_itself: bool
+    """Whether opening a ledger brings it to this version's schema; else a command does."""
+    writes_one_by_one: bool
+    """Whether the threads of this process had better wait for each other than for the database."""
+    read_options: Mapping[str, object]
+    """Of transactions that see one moment of the database."""
+    write_options: Mapping[str, object]
+    """Of transactions that write."""
+
+    @property
+    def url(self) -> URL:
+        """Where it is; may hold a password, so nobody is shown it."""
+        ...
+
+    @property
+    def shown_url(self) -> str:
+        """Where it is, without a password."""
+        ...
+
+    def engine(self, *, durability: Durability, busy_seconds: float) -> Engine:
+        """Connections that keep the promise."""
+        ...
+
+    def bare_engine(self, *, busy_seconds: float) -> Engine:
+        """Connections that make no setting and write nothing: whose database it is, is not known yet."""
+        ...
+
+    def insert(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, unless_there: str | None
+    ) -> None:
+        """Add rows of the same columns, in their order; those whose key in column `unless_there` is taken are left out."""
+        ...
+
+    def wipe(self, engine: Engine) -> bool:
+        """Let the bytes of what was erased go too, as far as the database allows; `False` if it must be tried again."""
+        ...
+
+    def keep_others_from_migrating(self, connection: Connection) -> None:
+        """Wait until no other process migrates, and let none begin before this transaction ends."""
+        ...
+
+    def is_foreign(self, error: DBAPIError) -> bool:
+        """Tell whether what stands at the address is no database of this kind at all."""
+        ...
+
+    def is_refusal(self, error: DBAPIError) -> bool:
+        """Tell whether the database works, and takes no such value."""
+        ...
+
+    def is_passing(self, error: DBAPIError) -> bool:
+        """Tell whether the same thing, tried at once again, may well succeed."""
+        ...
+
+    def said(self, error: DBAPIError) -> str:
+        """What the database said, without the values of the row it said it of."""
+        ...
+
+    def mend(self, error: DBAPIError) -> str:
+        """What whoever reads of the error can do about it."""
+        ...
+
+
+def backend_of(address: str) -> Backend:
+    """Find the database that an address names; raises InvalidInput with the mend, and never repeats what may hold a password."""
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):
+        # not the cause: it may repeat a password
+        raise InvalidInput(f"the ledger's URL cannot be read: {_WRITE_IT_AS}") from None
+    if url.drivername in {"sqlite", "sqlite+pysqlite"}:
+        return Sqlite(url)
+    if url.drivername in {"postgresql", "postgres", "postgresql+psycopg"}:
+        return PostgreSql(url)
+    raise InvalidInput(f"no ledger is kept in {url.drivername!r}: {_WRITE_IT_AS}")

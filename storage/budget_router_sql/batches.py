@@ -1,0 +1,170 @@
+"""Many entries in one transaction, where each stands or falls for itself."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, Table, select
+from sqlalchemy.exc import DBAPIError
+
+from budget_router.errors import BudgetRouterError, InvalidInput, LedgerUnavailable, UnknownDecision
+from budget_router.records import Decision
+from budget_router_sql.engine import Database, told_plainly
+from budget_router_sql.entries import Entry
+from budget_router_sql.rows import Row, decision_of
+from budget_router_sql.schema import (
+    call_closings,
+    call_openings,
+    decisions,
+    menus,
+    outcomes,
+    settlements,
+)
+
+Answer = Decision | BudgetRouterError | None
+"""What became of an entry: the decision that stood before it, why it was refused, or nothing to tell."""
+
+N_ATTEMPTS = 5
+"""At a batch that another writer gets in the way of; each time one of them gets ahead."""
+MANY_DECISIONS = 50_000
+"""Ids of decisions remembered as recorded, to spare a question about each of their calls: some megabytes."""
+
+
+_KEYS = {menus: "hash", call_openings: "id", call_closings: "id", outcomes: "digest"}
+"""Columns by which a table knows what it has already.
+
+Decisions and settlements are looked for before they are inserted: it is asked whose was the first, and many rows that return
+something cost a database several times the work. One that comes in between fails the batch, which is then tried again."""
+_ID = {decisions: decisions.c.id, settlements: settlements.c.decision_id}
+_ORDER = (call_openings, call_closings, settlements, outcomes)
+"""In which a batch is written, after its decisions: all writers alike, so that seldom one waits for another in a circle."""
+
+
+class Batches:
+    """Writes batches of entries; idempotent, since every row is kept once by its key.
+
+    A value that the database does not take, or a record of a decision that stands nowhere, is refused alone.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known = _Remembered(MANY_DECISIONS)
+        self._menus = _Remembered(1000)
+
+    def write(self, entries: Sequence[Entry]) -> list[Answer]:
+        """Commit entries together and answer each; raises LedgerUnavailable if nothing could be committed.
+
+        What passed in the moment it failed, a lost connection or another writer's way, is tried again.
+        """
+        for _ in range(N_ATTEMPTS - 1):
+            try:
+                return self._committed(entries)
+            except LedgerUnavailable as error:
+                if not (isinstance(error.__cause__, DBAPIError) and self._database.backend.is_passing(error.__cause__)):
+                    raise
+        return self._committed(entries)
+
+    def _committed(self, entries: Sequence[Entry]) -> list[Answer]:
+        try:
+            with self._database.write() as connection:
+                answers = self._written(connection, entries)
+        except InvalidInput as error:
+            if len(entries) == 1:
+                return [error]
+            with self._database.write() as connection:
+                answers = [self._alone(connection, entry) for entry in entries]
+        for entry, answer in zip(entries, answers, strict=True):
+            if not isinstance(answer, BudgetRouterError):
+                self._known.add(entry.decision_id)
+                self._menus.update(row["hash"] for table, row in entry.before if table is menus)
+        return answers
+
+    def _alone(self, connection: Connection, entry: Entry) -> Answer:
+        try:
+            with told_plainly(self._database.backend), connection.begin_nested():
+                return self._written(connection, [entry])[0]
+        except InvalidInput as error:
+            return error
+
+    def _written(self, connection: Connection, entries: Sequence[Entry]) -> list[Answer]:
+        standing = self._keep_decisions(connection, [entry for entry in entries if entry.table is decisions])
+        unknown = self._unknown(connection, {entry.decision_id for entry in entries if entry.table is not decisions})
+        for table in _ORDER:
+            known = [entry for entry in entries if entry.table is table and entry.decision_id not in unknown]
+            if table is settlements:
+                self._keep_first(connection, known)
+            elif known:
+                self._insert(connection, table, [entry.row for entry in known])
+        return [self._answer(entry, standing, unknown) for entry in entries]
+
+    def _keep_decisions(self, connection: Connection, entries: Sequence[Entry]) -> dict[str, Decision]:
+        """Write decisions, and find those that stood before."""
+        named = {row["hash"]: row for entry in entries for table, row in entry.before if table is menus}
+        new = [row for key, row in named.items() if key not in self._menus]
+        if new:
+            self._insert(connection, menus, new)
+        again = self._keep_first(connection, entries)
+        if not again:
+            return {}
+        found = connection.execute(select(decisions).where(decisions.c.id.in_(again))).mappings()
+        return {row["id"]: decision_of(row) for row in found}
+
+    def _keep_first(self, connection: Connection, entries: Sequence[Entry]) -> set[str]:
+        """Write entries of a table that takes one of each decision, with their parts; tell whose were not all the first."""
+        if not entries:
+            return set()
+        table = entries[0].table
+        ids = {entry.decision_id for entry in entries}
+        standing = set(connection.execute(select(_ID[table]).where(_ID[table].in_(ids))).scalars())
+        first: dict[str, Entry] = {}
+        again = set()
+        for entry in entries:
+            if entry.decision_id in standing or entry.decision_id in first:
+                again.add(entry.decision_id)
+            else:
+                first[entry.decision_id] = entry
+        parts: dict[Table, list[Row]] = {table: [entry.row for entry in first.values()]}
+        for entry in first.values():
+            for part, row in entry.after:
+                parts.setdefault(part, []).append(row)
+        for part, rows in parts.items():
+            if rows:
+                self._insert(connection, part, rows)
+        return again
+
+    def _insert(self, connection: Connection, table: Table, rows: list[Row]) -> None:
+        self._database.backend.insert(connection, table, rows, unless_there=_KEYS.get(table))
+
+    def _unknown(self, connection: Connection, ids: set[str]) -> set[str]:
+        asked = {decision_id for decision_id in ids if decision_id not in self._known}
+        if not asked:
+            return set()
+        return asked - set(connection.execute(select(decisions.c.id).where(decisions.c.id.in_(asked))).scalars())
+
+    def _answer(self, entry: Entry, standing: dict[str, Decision], unknown: set[str]) -> Answer:
+        if entry.table is decisions:
+            return standing.get(entry.decision_id)
+        if entry.decision_id not in unknown:
+            return None
+        return UnknownDecision(
+            f"no decision {entry.decision_id!r} stands in {self._database.shown_url}: record it first, or look for it elsewhere"
+        )
+
+
+class _Remembered:
+    """The latest so many names; used by one thread."""
+
+    def __init__(self, n_most: int) -> None:
+        self._names: OrderedDict[str, None] = OrderedDict()
+        self._n_most = n_most
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def add(self, name: str) -> None:
+        self._names[name] = None
+        if len(self._names) > self._n_most:
+            self._names.popitem(last=False)
+
+    def update(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.add(name)

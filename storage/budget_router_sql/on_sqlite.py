@@ -1,0 +1,134 @@
+"""A ledger in a SQLite file: write-ahead log, foreign keys, writers that begin as writers."""
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from budget_router.errors import InvalidInput
+from budget_router_sql.durability import Durability
+
+_SYNCHRONOUS: dict[Durability, str] = {"queued": "NORMAL", "committed": "NORMAL", "durable": "FULL"}
+_IMMEDIATE = "budget_router_immediate"
+
+
+class Sqlite:
+    """A file; raises InvalidInput if the URL names none.
+
+    SQLite's own queue of writers is unfair to threads, so those of this process line up before it.
+    """
+
+    migrates_by_itself = True
+    writes_one_by_one = True
+    read_options: Mapping[str, object] = MappingProxyType({_IMMEDIATE: False})
+    write_options: Mapping[str, object] = MappingProxyType({_IMMEDIATE: True})
+
+    def __init__(self, url: URL) -> None:
+        if url.host or url.username or url.password:
+            raise InvalidInput("a SQLite URL has no host or user: write three slashes, as in sqlite:///spend.db")
+        if "\0" in (url.database or ""):
+            raise InvalidInput("the ledger's URL holds a NUL byte: remove it, no file has one in its name")
+        if not url.database or ":memory:" in url.database or url.query.get("mode") == "memory":
+            raise InvalidInput("a database in memory keeps nothing: name a file, as in sqlite:///spend.db, or use MemoryLedger")
+        self.url = url
+        self.shown_url = url.render_as_string()
+
+    def engine(self, *, durability: Durability, busy_seconds: float) -> Engine:
+        """Connections that keep the promise."""
+        engine = create_engine(self.url, hide_parameters=True, connect_args={"timeout": busy_seconds})
+        event.listen(engine, "connect", _settings(busy_seconds, _SYNCHRONOUS[durability]))
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    def bare_engine(self, *, busy_seconds: float) -> Engine:
+        """Connections that make no setting and write nothing."""
+        return create_engine(self.url, hide_parameters=True, poolclass=NullPool, connect_args={"timeout": busy_seconds})
+
+    def insert(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, unless_there: str | None
+    ) -> None:
+        """Add rows of the same columns; those whose key is taken are left out."""
+        statement = insert(table)
+        if unless_there:
+            statement = statement.on_conflict_do_nothing(index_elements=[unless_there])
+        connection.execute(statement, rows)
+
+    def wipe(self, engine: Engine) -> bool:
+        """Empty the log, where what was erased still stands; `False` where a reader of an older moment hinders it."""
+        connection = engine.raw_connection()  # outside a transaction
+        try:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            ((is_hindered, *_),) = cursor.fetchall()
+            return not is_hindered
+        finally:
+            connection.close()
+
+    def keep_others_from_migrating(self, connection: Connection) -> None:
+        """Do nothing: whoever writes holds the file's only lock already."""
+
+    def is_foreign(self, error: DBAPIError) -> bool:
+        """Tell whether the file is no SQLite database."""
+        return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB
+
+    def is_refusal(self, error: DBAPIError) -> bool:
+        """Tell whether the database works, and takes no such value."""
+        return isinstance(error.orig, sqlite3.IntegrityError)
+
+    def is_passing(self, error: DBAPIError) -> bool:  # noqa: ARG002  # its patience is in busy_timeout
+        """Tell that what a file refuses it refuses for longer."""
+        return False
+
+    def said(self, error: DBAPIError) -> str:
+        """What the database said."""
+        return str(error.orig)
+
+    def mend(self, error: DBAPIError) -> str:
+        """What whoever reads of the error can do about it."""
+        # the low byte is the plain code, the others tell it in more detail
+        match getattr(error.orig, "sqlite_errorcode", 0) & 0xFF:
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                return "another process holds it: retry, raise busy_seconds, or end that process"
+            case sqlite3.SQLITE_CANTOPEN:
+                return "name a file in a folder that exists and may be written"
+            case sqlite3.SQLITE_READONLY:
+                return "allow writing to the file and its folder"
+            case sqlite3.SQLITE_FULL:
+                return "make room on the disk"
+            case sqlite3.SQLITE_CORRUPT:
+                return "restore it from a backup, or save what is left with sqlite3's .recover"
+            case _:
+                return "mend the cause, then retry"
+
+
+def _settings(busy_seconds: float, synchronous: str) -> Callable[[DBAPIConnection, ConnectionPoolEntry], None]:
+    pragmas = (
+        f"PRAGMA busy_timeout = {round(busy_seconds * 1000)}",  # first: the others may have to wait
+        "PRAGMA journal_mode = WAL",
+        f"PRAGMA synchronous = {synchronous}",
+        "PRAGMA foreign_keys = ON",
+        "PRAGMA secure_delete = ON",  # what is erased, is overwritten
+    )
+
+    def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # not the driver: `_begin` says when a transaction starts
+        cursor = connection.cursor()
+        try:
+            for pragma in pragmas:
+                cursor.execute(pragma)
+        except sqlite3.Error:
+            connection.close()
+            raise
+
+    return on_connect
+
+
+def _begin(connection: Connection) -> None:
+    # a write that begins as a read can lose its snapshot, and then an update, to another writer
+    immediate = connection.get_execution_options().get(_IMMEDIATE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

@@ -1,0 +1,241 @@
+"""Group commit: many threads and coroutines hand in entries, one thread writes all that wait in one transaction.
+
+While one batch is being committed, the next one gathers: under load commits grow instead of queues. Whoever wants to know waits
+for the future of an entry; whoever does not, goes on. The queue is bounded, and who finds it full waits.
+"""
+
+import atexit
+import logging
+import os
+import signal
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from types import FrameType
+from typing import Any, NamedTuple, TypeVar
+
+from budget_router.errors import BudgetRouterError, LedgerUnavailable
+from budget_router_sql.batches import Answer
+from budget_router_sql.entries import Entry
+
+_log = logging.getLogger("budget_router")
+
+MOST_AT_ONCE = 500
+"""Entries of one transaction: enough to make the commit's share small, few enough to be retried one by one."""
+MOST_QUEUED = 10_000
+"""Entries that wait in memory: some ten megabytes, two seconds of a database's work."""
+RETRY_SECONDS = 0.5
+"""Between two attempts to write what nobody waits for while the database is away."""
+DRAIN_SECONDS = 30.0
+"""How long an exit waits for what is queued; a supervisor's patience is no longer."""
+
+Write = Callable[[Sequence[Entry]], Sequence[Answer]]
+
+
+T = TypeVar("T")
+
+
+def tell_nothing(_: Answer) -> None:
+    """Tell nothing of an answer but that it came."""
+
+
+class _Waiting(NamedTuple):
+    make: Callable[[], Entry]
+    """Makes the entry: of what nobody waits for, in the writing thread."""
+    future: Future[Any] | None  # Any: of whatever `told` makes of the answer
+    """Who waits for it, if anybody does."""
+    told: Callable[[Answer], object]
+
+
+class Writer:
+    """A queue, and the thread that empties it into `write`.
+
+    Args:
+        write: commits entries together and answers each; raises LedgerUnavailable if none was kept.
+        name: of the ledger, for what is logged.
+        n_queued: entries that may wait in memory.
+    """
+
+    def __init__(self, write: Write, *, name: str, n_queued: int = MOST_QUEUED) -> None:
+        self._write = write
+        self._name = name
+        self._n_queued = n_queued
+        self._start_anew()
+        _writers.add(self)
+
+    def _start_anew(self) -> None:
+        self._queue: deque[_Waiting] = deque()
+        self._changed = threading.Condition(threading.RLock())  # a signal's handler may come in between, and waits too
+        self._thread: threading.Thread | None = None
+        self._is_busy = self._is_closed = self._has_warned = False
+        self._stuck: LedgerUnavailable | None = None
+
+    def submit(self, entry: Entry, told: Callable[[Answer], T]) -> Future[T]:
+        """Hand in an entry; the future holds what the answer tells once it is written, or what refused it."""
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()  # what was handed in is written: there is no way back
+        self._put(_Waiting(lambda: entry, future, told))
+        return future
+
+    def enqueue(self, make: Callable[[], Entry]) -> None:
+        """Hand in an entry that nobody waits for; what is wrong with it is logged."""
+        self._put(_Waiting(make, None, tell_nothing))
+
+    def drain(self) -> bool:
+        """Wait until all that was handed in is written, and no longer than `DRAIN_SECONDS`; tell whether it was."""
+        with self._changed:
+            return self._changed.wait_for(self._is_done, DRAIN_SECONDS)
+
+    def catch_up(self) -> None:
+        """Wait until all that was handed in is written, or cannot be for now."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stuck is not None or self._is_done(), DRAIN_SECONDS)
+
+    def close(self) -> None:
+        """Write what was handed in, and end the thread; closing twice changes nothing."""
+        self.drain()
+        with self._changed:
+            left, self._is_closed = list(self._queue), True
+            self._queue.clear()
+            self._changed.notify_all()
+        if left:
+            _log.error("%s: %d records were never written, the database is away (%s)", self._name, len(left), self._stuck)
+            _refuse(left, LedgerUnavailable(f"{self._name} was closed: open another SqlLedger"))
+        if self._thread is not None:
+            self._thread.join()
+
+    def _is_done(self) -> bool:
+        return not self._queue and not self._is_busy
+
+    def _put(self, waiting: _Waiting) -> None:
+        with self._changed:
+            while len(self._queue) >= self._n_queued and not self._is_closed:
+                self._tell_that_it_is_full()
+                self._changed.wait()
+            if self._is_closed:
+                raise LedgerUnavailable(f"{self._name} was closed: open another SqlLedger")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=f"writes {self._name}", daemon=True)
+                self._thread.start()
+            self._queue.append(waiting)
+            if len(self._queue) == 1:  # else the thread is at work, and looks again
+                self._changed.notify_all()
+
+    def _tell_that_it_is_full(self) -> None:
+        if self._stuck is not None:
+            raise LedgerUnavailable(
+                f"{self._name}: {len(self._queue):,} records wait already, and the database is away: bring it back"
+            ) from self._stuck
+        if not self._has_warned:
+            _log.warning(
+                "%s: %d records wait to be written: callers wait too, none is dropped; the database is too slow for them",
+                self._name,
+                len(self._queue),
+            )
+            self._has_warned = True
+
+    def _run(self) -> None:
+        while batch := self._next():
+            unwritten = self._written(batch)
+            with self._changed:
+                self._queue.extendleft(reversed(unwritten))
+                self._is_busy = False
+                if not unwritten:
+                    self._stuck = None
+                    self._has_warned = self._has_warned and len(self._queue) > self._n_queued // 2
+                self._changed.notify_all()
+                if unwritten:
+                    self._changed.wait_for(lambda: self._is_closed, RETRY_SECONDS)
+
+    def _next(self) -> list[_Waiting]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._is_closed)
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_AT_ONCE))]
+            self._is_busy = bool(batch)
+            self._changed.notify_all()
+            return batch
+
+    def _written(self, batch: list[_Waiting]) -> list[_Waiting]:
+        """Write a batch and answer who waits; what could not be written, and nobody waits for, is given back."""
+        made: list[tuple[_Waiting, Entry]] = []
+        for waiting in batch:
+            try:
+                made.append((waiting, waiting.make()))
+            except BudgetRouterError as error:
+                _answer(waiting, error, self._name)
+        try:
+            answers = self._write([entry for _, entry in made]) if made else []
+        except LedgerUnavailable as error:
+            _refuse([waiting for waiting, _ in made if waiting.future is not None], error)
+            unwritten = [waiting for waiting, _ in made if waiting.future is None]
+            if unwritten:
+                self._tell_that_it_is_away(error)
+            return unwritten
+        except Exception as error:  # noqa: BLE001  # whoever waits must hear of it, and the thread goes on
+            _refuse([waiting for waiting, _ in made], error)
+            return []
+        for (waiting, _), answer in zip(made, answers, strict=True):
+            _answer(waiting, answer, self._name)
+        return []
+
+    def _tell_that_it_is_away(self, error: LedgerUnavailable) -> None:
+        if self._stuck is None:
+            _log.error("%s: what is queued waits in memory, the database is away: %s", self._name, error)
+        self._stuck = error
+
+
+def _answer(waiting: _Waiting, answer: Answer, name: str) -> None:
+    if waiting.future is None:
+        if isinstance(answer, BudgetRouterError):
+            _log.error("%s: a queued record was refused: %s", name, answer)
+    elif isinstance(answer, BudgetRouterError):
+        waiting.future.set_exception(answer)
+    else:
+        waiting.future.set_result(waiting.told(answer))
+
+
+def _refuse(many: Sequence[_Waiting], error: Exception) -> None:
+    for waiting in many:
+        if waiting.future is None:
+            _log.error("a queued record was lost: %s", error)
+            continue
+        own = error
+        if isinstance(error, BudgetRouterError):
+            own = type(error)(*error.args)  # one for each, as each adds where it was raised
+            own.__cause__ = error.__cause__
+        waiting.future.set_exception(own)
+
+
+# --- the ends of a process
+
+_writers: "weakref.WeakSet[Writer]" = weakref.WeakSet()
+
+
+def drain_all() -> None:
+    """Wait until every ledger of this process has written what was handed in."""
+    for writer in list(_writers):
+        writer.drain()
+
+
+def drain_on_sigterm() -> None:
+    """Drain before SIGTERM ends the process, where it would end it and nobody else has a say."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _drain_and_end)
+
+
+def _drain_and_end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a handler's signature
+    drain_all()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+
+
+def _begin_anew_in_a_child() -> None:
+    # threads stay behind in the parent, and so does what it was about to write
+    for writer in list(_writers):
+        writer._start_anew()  # of its own module
+
+
+atexit.register(drain_all)
+os.register_at_fork(after_in_child=_begin_anew_in_a_child)

@@ -1,0 +1,16 @@
+"""Ledgers as earlier versions of this package left them."""
+
+from collections.abc import Callable
+
+from budget_router_sql.schema import VERSION_TABLE
+
+
+def back_to_the_first_schema(execute: Callable[[str], object]) -> None:
+    """Take away what later migrations added."""
+    for statement in (
+        "DROP TABLE task_ngrams",
+        "DROP TABLE erasures",
+        "DROP INDEX which_decisions_are_about_a_task",
+        f"UPDATE {VERSION_TABLE} SET version_num = '0001'",
+    ):
+        execute(statement)
