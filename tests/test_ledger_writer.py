@@ -201,6 +201,19 @@ def test_a_reader_does_not_wait_for_a_queue_whose_database_is_away(path):
         other.execute("ROLLBACK")
 
 
+def test_what_nobody_waits_for_gathers_and_who_waits_hurries_it(path, monkeypatch):
+    monkeypatch.setattr(writing, "LINGER_SECONDS", 60)
+    with SqlLedger(url_of(path), durability="queued") as ledger:
+        commits = []
+        event.listen(ledger._database._writer, "commit", commits.append)
+        for _ in range(2):
+            assert list(ledger.read(until=NOON)) == []
+            recorded(ledger, *(example_decision(f"{number}", minutes=number) for number in range(100)))
+        assert len(list(ledger.read())) == 100
+        assert len(commits) <= 2
+        assert ledger.submit(example_call("c", "1")).result() is None
+
+
 def test_what_a_queue_cannot_keep_is_told_in_the_log(path, caplog):
     with SqlLedger(url_of(path), durability="queued") as ledger:
         ledger.close_call(example_call("stray", "nobody decided"))

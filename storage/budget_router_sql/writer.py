@@ -26,6 +26,8 @@ MOST_AT_ONCE = 500
 """Entries of one transaction: enough to make the commit's share small, few enough to be retried one by one."""
 MOST_QUEUED = 10_000
 """Entries that wait in memory: some ten megabytes, two seconds of a database's work."""
+LINGER_SECONDS = 0.05
+"""How long what nobody waits for gathers: a commit for each would take the work of many from those who decide."""
 RETRY_SECONDS = 0.5
 """Between two attempts to write what nobody waits for while the database is away."""
 DRAIN_SECONDS = 30.0
@@ -69,7 +71,7 @@ class Writer:
         self._queue: deque[_Waiting] = deque()
         self._changed = threading.Condition(threading.RLock())  # a signal's handler may come in between, and waits too
         self._thread: threading.Thread | None = None
-        self._is_busy = self._is_closed = self._has_warned = False
+        self._is_busy = self._is_closed = self._is_urgent = self._has_warned = False
         self._stuck: LedgerUnavailable | None = None
 
     def submit(self, entry: Entry, told: Callable[[Answer], T]) -> Future[T]:
@@ -86,11 +88,13 @@ class Writer:
     def drain(self) -> bool:
         """Wait until all that was handed in is written, and no longer than `DRAIN_SECONDS`; tell whether it was."""
         with self._changed:
+            self._hurry()
             return self._changed.wait_for(self._is_done, DRAIN_SECONDS)
 
     def catch_up(self) -> None:
         """Wait until all that was handed in is written, or cannot be for now."""
         with self._changed:
+            self._hurry()
             self._changed.wait_for(lambda: self._stuck is not None or self._is_done(), DRAIN_SECONDS)
 
     def close(self) -> None:
@@ -106,6 +110,12 @@ class Writer:
         if self._thread is not None:
             self._thread.join()
 
+    def _hurry(self) -> None:
+        """Let nothing gather longer: somebody waits, or it is enough."""
+        if not self._is_urgent:
+            self._is_urgent = True
+            self._changed.notify_all()
+
     def _is_done(self) -> bool:
         return not self._queue and not self._is_busy
 
@@ -120,7 +130,9 @@ class Writer:
                 self._thread = threading.Thread(target=self._run, name=f"writes {self._name}", daemon=True)
                 self._thread.start()
             self._queue.append(waiting)
-            if len(self._queue) == 1:  # else the thread is at work, and looks again
+            if waiting.future is not None or len(self._queue) >= MOST_AT_ONCE:
+                self._hurry()
+            if len(self._queue) == 1:  # else the thread is awake
                 self._changed.notify_all()
 
     def _tell_that_it_is_full(self) -> None:
@@ -152,8 +164,10 @@ class Writer:
     def _next(self) -> list[_Waiting]:
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._is_closed)
+            self._changed.wait_for(lambda: self._is_urgent or self._is_closed, LINGER_SECONDS)
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_AT_ONCE))]
             self._is_busy = bool(batch)
+            self._is_urgent = bool(self._queue) and self._is_urgent
             self._changed.notify_all()
             return batch
 
