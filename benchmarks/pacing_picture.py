@@ -75,8 +75,8 @@ def _draw_average(ax: "Axes", name: str, runs: Mapping[str, Shown], *, is_first:
         write(
             ax,
             f"ParetoBandit's pacer: {peer[-1]:.2f} at the end",
-            (len(ours), _HIGH),
-            offset=(-4, -16),
+            (len(ours), _LOW),
+            offset=(-4, 6),
             color=PEER_INK,
             ha="right",
         )
