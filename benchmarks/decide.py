@@ -13,7 +13,7 @@ import numpy as np
 from budget_router import Budget, BudgetRouter, MemoryLedger, Task, refresh
 from budget_router.tokens import count_tokens
 from budget_router_cli.experiment import Split, serve
-from budget_router_cli.recording import Deck, demo_menu, load_recording
+from budget_router_cli.recording import Deck, load_recording
 
 N_TOKENS = 200
 """Length of the tasks that are decided on."""
@@ -61,7 +61,8 @@ def main() -> None:
     parser.add_argument("--decisions", type=int, default=2000)
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    recording, menu = load_recording(), demo_menu()
+    recording = load_recording()
+    menu = recording.menu
     budget = Budget(per_task=22, unit="completion_tokens")
     rng = np.random.default_rng(0)
     texts = [task.text for task in recording.tasks]

@@ -6,7 +6,7 @@ import time
 
 from budget_router import Budget
 from budget_router_cli.experiment import compare, trial
-from budget_router_cli.recording import demo_menu, load_recording
+from budget_router_cli.recording import load_recording
 
 BUDGETS = (12.0, 22.0, 32.0, 55.0, 89.0)
 """Completion tokens per task: the budgets at which the recording's own page gives figures for orientation."""
@@ -20,7 +20,8 @@ def main() -> None:
     parser.add_argument("--learners", nargs="+", default=["value", "imitator"])
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    recording, menu = load_recording(), demo_menu()
+    recording = load_recording()
+    menu = recording.menu
     rows = []
     for learner in options.learners:
         for per_task in options.budgets:

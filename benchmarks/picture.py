@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from budget_router.reports import draw_frontier, to_svg
+from budget_router_cli.recording import load_recording
 from budget_router_cli.story import DEFAULT_BUDGET, tell
 from budget_router_cli.telling import page, verdict
 
@@ -16,7 +17,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        story = tell(DEFAULT_BUDGET, seed=0, n_seeds=options.seeds, out=Path(folder), progress=lambda *_: None)
+        story = tell(
+            DEFAULT_BUDGET, recording=load_recording(), seed=0, n_seeds=options.seeds, out=Path(folder), progress=lambda *_: None
+        )
     result = page(story, command="python -m benchmarks.picture").frontier
     svg = to_svg(draw_frontier(result), prefix="frontier", title=verdict(story))
     alone = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '

@@ -87,6 +87,26 @@ def test_a_menu_is_recorded_in_two_goes_trained_on_and_served(folder: Path) -> N
     assert router.decide(Task("What is 8 + 1?")).policy_version == json.loads(trained.stdout)["version"]
 
 
+def test_the_demo_tells_its_story_on_a_recorded_log(folder: Path) -> None:
+    lines = [{"text": f"What is {n} + 1?", "gold": n + 1, "metadata": {"kind": "odd" if n % 2 else "even"}} for n in range(60)]
+    (folder / "many.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    recorded = typed(
+        *("record", "many.jsonl", "--model", "openai:tiny", "--menu", "menu.toml", "--out", "many.db", "--answer", "number"),
+        *("--max-spend", "1:usd"),
+        folder=folder,
+    )
+    told = typed(
+        *("demo", "--log", "many.db", "--answer", "number", "--budget", "6:completion_tokens", "--seeds", "2", "--out", "story"),
+        "--json",
+        folder=folder,
+    )
+
+    assert (recorded.returncode, told.returncode) == (0, 0), recorded.stderr + told.stderr
+    story = json.loads(told.stdout)
+    assert 6 in [row["budget"] for row in story["frontier"]]
+    assert "many.db" in (folder / "story" / "report.html").read_text()
+
+
 class LocalServer(BaseHTTPRequestHandler):
     """Speaks as much of OpenAI's chat completions as llama.cpp's server does: `n` is one of its settings."""
 

@@ -22,6 +22,7 @@ from budget_router import export as export_ledger
 from budget_router import refresh as refresh_ledger
 from budget_router.errors import InvalidInput
 from budget_router.evaluation import OffPolicyEstimate
+from budget_router_cli import recording
 from budget_router_cli.answer_kind import AnswerKind
 from budget_router_langchain import Recording, SpendLimit
 from budget_router_langchain import record as record_tasks
@@ -62,6 +63,8 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Of the live run; replayed seeds follow it.")] = 0,
     seeds: Annotated[int, typer.Option(min=2, help="Seeds of the comparison.")] = 10,
     out: Annotated[Path, typer.Option(help="Folder for report.html and spend.db.")] = Path("demo"),
+    log: Annotated[Path | None, typer.Option(help="SQLite file of a recording of your own; replies stand beside it.")] = None,
+    answer: Annotated[AnswerKind, typer.Option(help="How the log's answers were found.")] = AnswerKind.EXACT,
     as_json: AsJson = False,
 ) -> None:
     """Work through recorded tasks, learn from the ledger, and show what the same budget then buys."""
@@ -72,8 +75,11 @@ def demo(
     if average.unit != "completion_tokens":
         raise InvalidInput(f"the demo's recording is priced in completion tokens, not {average.unit}: say --budget 22")
     with _progress() as progress:
-        told = story.tell(average, seed=seed, n_seeds=seeds, out=out, progress=progress)
+        replayed = recording.load_recording() if log is None else _recorded(log, answer)
+        told = story.tell(average, recording=replayed, seed=seed, n_seeds=seeds, out=out, progress=progress)
     command = f"budget-router demo --budget {average.per_task:g} --seed {seed} --seeds {seeds}"
+    if log is not None:
+        command += f" --log {log} --answer {answer.value}"
     write_report(telling.page(told, command=command), out / "report.html")
     if as_json:
         typer.echo(json.dumps(telling.as_json(told), indent=1))
@@ -86,6 +92,15 @@ def demo(
         f"every decision, call and outcome\n  budget-router policies --ledger sqlite:///{out / 'spend.db'}",
         highlight=False,
     )
+
+
+def _recorded(log: Path, answer: AnswerKind) -> recording.Recording:
+    from budget_router_cli.recorded_log import recording_of
+
+    if not log.exists():
+        raise InvalidInput(f"{log} is not there: name the file that budget-router record wrote")
+    with SqlLedger(f"sqlite:///{log}") as ledger:
+        return recording_of(ledger, log.with_suffix(".replies.jsonl"), answer=answer.rule)
 
 
 @app.command(

@@ -15,7 +15,7 @@ from budget_router import Budget, BudgetRouter, Decision, MemoryLedger, Menu, Sp
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.evaluation import Estimate, honest_oracle, mixes_at_spend, paired_bootstrap
 from budget_router.strategies import Reply, Request, plan, run
-from budget_router_cli.recording import Deck, Recording, prompt_of, short_answer
+from budget_router_cli.recording import Deck, Recording
 
 N_FOLDS, N_UNSEEN_FOLDS = 5, 2
 """Parts that the tasks are cut into, and how many of them are unseen: three fifths are learned from."""
@@ -86,9 +86,9 @@ def serve(router: BudgetRouter, tasks: Sequence[Task], deck: Deck, *, grade: boo
         decision = router.decide(task)
         spend = Spend()
 
-        def complete(requests: list[Request], task: Task = task, decision: Decision = decision) -> list[Reply]:
+        def complete(requests: list[Request], task: Task = task) -> list[Reply]:
             nonlocal spend
-            drawn = [deck.draw(str(task.id), prompt_of(decision.strategy)) for _ in requests]
+            drawn = [deck.draw(str(task.id), request.sampling) for request in requests]
             spend = Spend(
                 prompt_tokens=sum(reply.prompt_tokens for reply in drawn),
                 completion_tokens=sum(reply.completion_tokens for reply in drawn),
@@ -96,7 +96,7 @@ def serve(router: BudgetRouter, tasks: Sequence[Task], deck: Deck, *, grade: boo
             )
             return [Reply(reply.text) for reply in drawn]
 
-        result = run(plan(decision.strategy, answer=short_answer), complete)
+        result = run(plan(decision.strategy, answer=deck.recording.answer), complete)
         router.settle(decision, spend, result=result)
         if grade:
             scores = deck.recording.scores(task, decision.strategy)

@@ -14,8 +14,9 @@ import numpy as np
 from budget_router import ExtendedCoT, Menu, SelfConsistency, SingleShot, Strategy, Task
 from budget_router.allocation import FloatArray
 from budget_router.errors import InvalidInput
+from budget_router.menu import Sampling
 from budget_router.outcomes import vote_accuracy
-from budget_router.strategies import normalise
+from budget_router.strategies import AnswerRule, normalise
 
 INSTRUCTIONS = {
     "direct": "Reply with the final answer only, without any explanation.",
@@ -26,6 +27,9 @@ INSTRUCTIONS = {
     ),
 }
 """The prompts under which the samples were recorded, by the recording's name of them."""
+
+MODEL_NAME = "qwen2.5-coder-1.5b-instruct"
+"""That the demo's own recording is of."""
 
 _MARKER = re.compile(r"answer\s*(?:is)?\s*[:=]\s*", re.IGNORECASE)
 _SHORT = re.compile(r"\d{1,2}:\d\d|[-+]?\d[\d,]*(?:\.\d+)?"), re.compile(r"\b(?:[A-Z][a-z]+|yes|no)\b")
@@ -45,12 +49,17 @@ class Completion:
 
 @dataclass(frozen=True)
 class Recording:
-    """Tasks, and every reply recorded for them under each prompt."""
+    """Tasks, and every reply recorded for them under each way to draw one."""
 
     tasks: tuple[Task, ...]
-    gold: dict[str, str]
     completions: dict[tuple[str, str], tuple[Completion, ...]]
-    """By task id and prompt name."""
+    """By task id and the key of the sampling."""
+    menu: Menu
+    """Strategies that the recording can serve: votes of no more samples than were recorded."""
+    answer: AnswerRule
+    """That the replies were graded by."""
+    model: str
+    """What the provider calls the model."""
 
     @cached_property
     def by_text(self) -> dict[str, Task]:
@@ -58,11 +67,11 @@ class Recording:
         return {task.text: task for task in self.tasks}
 
     def of(self, task: Task, strategy: Strategy) -> tuple[Completion, ...]:
-        """All replies recorded for a task under a strategy's prompt."""
-        return self.completions[str(task.id), prompt_of(strategy)]
+        """All replies recorded for a task as a strategy draws them."""
+        return self.completions[str(task.id), strategy.sampling.key]
 
     def scores(self, task: Task, strategy: Strategy) -> dict[str, float]:
-        """Score of each distinct answer to a task under a strategy's prompt."""
+        """Score of each distinct answer to a task, drawn as a strategy draws them."""
         return {reply.answer: reply.score for reply in self.of(task, strategy) if reply.answer is not None}
 
     def table(self, menu: Menu, *, half: tuple[int, int] | None = None) -> tuple[FloatArray, FloatArray]:
@@ -71,7 +80,7 @@ class Recording:
         Args:
             menu: the columns.
             half: seed and side (0 or 1): read only one half of each task's samples, drawn at random. A vote of more samples
-                than a half holds is then a vote of the whole half, at its cost.
+                than a half holds is then a vote of the whole half, at its cost; a reply that is alone stands in both.
         """
         key = menu.hash, half
         if key not in self._tables:
@@ -90,14 +99,14 @@ class Recording:
         if half is not None:
             seed, side = half
             shuffled = np.random.default_rng([seed, row, len(replies)]).permutation(len(replies))
-            replies = tuple(replies[index] for index in shuffled[side::2])
+            replies = tuple(replies[index] for index in shuffled[side::2]) or replies
         votes = min(strategy.n_samples, len(replies))
         accuracy = vote_accuracy([reply.answer for reply in replies], self.scores(task, strategy), votes)
         return accuracy, votes * float(np.mean([reply.completion_tokens for reply in replies]))
 
 
 class Deck:
-    """Serves the recorded replies of each task and prompt in an order of its own, over and over.
+    """Serves the recorded replies of each task and sampling in an order of its own, over and over.
 
     Replies drawn in a row are distinct until all were drawn: k samples of one decision never repeat one.
     """
@@ -108,9 +117,9 @@ class Deck:
         self._order = {key: rng.permutation(len(replies)) for key, replies in recording.completions.items()}
         self._drawn: dict[tuple[str, str], int] = defaultdict(int)
 
-    def draw(self, task_id: str, prompt: str) -> Completion:
+    def draw(self, task_id: str, sampling: Sampling) -> Completion:
         """The next reply."""
-        key = task_id, prompt
+        key = task_id, sampling.key
         order = self._order[key]
         position = int(order[self._drawn[key] % len(order)])
         self._drawn[key] += 1
@@ -118,7 +127,7 @@ class Deck:
 
 
 def demo_menu() -> Menu:
-    """The strategies that the recording can serve, cheap to dear."""
+    """The strategies that the demo's own recording can serve, cheap to dear."""
     direct = {"instruction": INSTRUCTIONS["direct"], "max_tokens": _LIMITS["direct"], "typical_completion_tokens": 5}
     cot = {"instruction": INSTRUCTIONS["cot"], "max_tokens": _LIMITS["cot"], "typical_completion_tokens": 40}
     long_cot = {"instruction": INSTRUCTIONS["long_cot"], "max_tokens": _LIMITS["long_cot"], "typical_completion_tokens": 200}
@@ -148,17 +157,11 @@ def short_answer(text: str) -> str | None:
     return None
 
 
-def prompt_of(strategy: Strategy) -> str:
-    """The recording's name of a strategy's prompt; raises InvalidInput for a prompt that was not recorded."""
-    for name, instruction in INSTRUCTIONS.items():
-        if strategy.sampling.instruction == instruction:
-            return name
-    raise InvalidInput(f"strategy {strategy.name!r} has no recorded prompt: there are {', '.join(INSTRUCTIONS)}")
-
-
 def load_recording(folder: Path | None = None) -> Recording:
     """Read a recording; the demo's own when no folder is given."""
     place = folder or Path(str(files("budget_router_cli"))) / "demo_data"
+    menu = demo_menu()
+    keys = {prompt: one.sampling.key for one in menu for prompt, said in INSTRUCTIONS.items() if one.sampling.instruction == said}
     tasks, gold = [], {}
     for row in _rows(place / "tasks.csv.gz"):
         tasks.append(Task(row["task_text"], id=row["task_id"], metadata={"kind": row["family"]}))
@@ -168,8 +171,14 @@ def load_recording(folder: Path | None = None) -> Recording:
         answer = short_answer(row["text"])
         is_right = answer is not None and answer == normalise(gold[row["task_id"]])
         reply = Completion(row["text"], int(row["prompt_tokens"]), int(row["completion_tokens"]), answer, float(is_right))
-        completions[row["task_id"], row["action"]].append(reply)
-    return Recording(tuple(tasks), gold, {key: tuple(replies) for key, replies in completions.items()})
+        completions[row["task_id"], keys[row["action"]]].append(reply)
+    return Recording(
+        tuple(tasks),
+        {key: tuple(replies) for key, replies in completions.items()},
+        menu=menu,
+        answer=short_answer,
+        model=MODEL_NAME,
+    )
 
 
 def _rows(file: Path) -> list[dict[str, str]]:

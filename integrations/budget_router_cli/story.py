@@ -19,8 +19,8 @@ from langgraph.graph.state import CompiledStateGraph
 from budget_router import Budget, BudgetRouter, Menu, Refresh, Tariff, Tariffs, Task, refresh
 from budget_router.records import LoggedDecision
 from budget_router_cli.experiment import EXPLORATION, HORIZON, Comparison, Split, Trial, compare, trial
-from budget_router_cli.recording import Deck, Recording, demo_menu, load_recording, short_answer
-from budget_router_cli.replaying import MODEL_NAME, ReplayingModel
+from budget_router_cli.recording import Deck, Recording
+from budget_router_cli.replaying import ReplayingModel
 from budget_router_langgraph import budgeted_reasoner
 from budget_router_sql import SqlLedger
 
@@ -33,8 +33,8 @@ COLD, LEARNED = "cold start", "learned policy"
 
 N_FRONTIER_SEEDS = 5
 """Seeds at the frontier's other budgets."""
-_LEAST_BUDGET = 8.0
-"""Completion tokens below which the menu leaves nothing to choose."""
+_LEAST_SHARE = 2.0
+"""Multiple of the cheapest strategy's mean cost below which a budget leaves nothing to choose."""
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it, out of how much."""
@@ -65,30 +65,33 @@ class Story:
         return float(np.mean(spend)), float(np.mean(score))
 
 
-def tell(budget: Budget, *, seed: int, n_seeds: int, out: Path, progress: Progress) -> Story:
+def tell(budget: Budget, *, recording: Recording, seed: int, n_seeds: int, out: Path, progress: Progress) -> Story:
     """Run the demo; leaves `spend.db` in `out`, in place of an earlier demo's.
 
     Args:
         budget: completion tokens per task.
+        recording: what is replayed.
         seed: of the live run; the replayed seeds follow it.
         n_seeds: seeds of the comparison.
         out: folder for what is written.
         progress: told how far it is.
     """
     started = time.perf_counter()
-    recording, menu = load_recording(), demo_menu()
+    menu = recording.menu
     out.mkdir(parents=True, exist_ok=True)
     for file in ("spend.db", "spend.db-wal", "spend.db-shm"):
         (out / file).unlink(missing_ok=True)
     with SqlLedger(f"sqlite:///{out / 'spend.db'}") as ledger:
-        free = Tariffs({MODEL_NAME: Tariff(prompt=0, completion=0)})  # it ran on our own machine; an unnamed price is no zero
+        names = {recording.model, *(one.sampling.model for one in menu if one.sampling.model)}
+        free = Tariffs({name: Tariff(prompt=0, completion=0) for name in names})  # nobody is called; an unnamed price is no zero
         router = BudgetRouter(menu, budget, ledger=ledger, tariffs=free, horizon=HORIZON, exploration=EXPLORATION, seed=seed)
         deck = Deck(recording, seed=seed)
         agent = build_agent(router, deck)
         split = Split.of(len(recording.tasks), seed=seed)
         stream = [recording.tasks[row] for row in split.stream]
         unseen = [recording.tasks[row] for row in split.unseen]
-        plan = _plan(budget, range(seed, seed + n_seeds))
+        least = _LEAST_SHARE * float(recording.table(menu)[1].mean(axis=0).min())
+        plan = _plan(budget, range(seed, seed + n_seeds), least=least)
         with closing(_replayed(recording, menu, plan)) as trials:
             cold = work(agent, router, stream, recording, phase=COLD, progress=progress)
             refreshed = refresh(ledger, menu=menu, budget=budget, columns=(), seed=seed)  # kinds are for the pictures
@@ -121,8 +124,9 @@ def build_agent(router: BudgetRouter, deck: Deck) -> CompiledStateGraph[Any, Any
         budgeted_reasoner(
             router,
             ReplayingModel(deck),
+            models={name: ReplayingModel(deck, plays=name) for one in router.menu if (name := one.sampling.model)},
             task_from=lambda state: by_text[str(state["messages"][-1].text)],
-            answer=short_answer,
+            answer=deck.recording.answer,
         ),
     )
     graph.add_edge(START, "reason")
@@ -147,19 +151,19 @@ def work(
         decision_id = final.response_metadata["budget_router"]["decision_id"]
         strategy = router.menu[final.response_metadata["budget_router"]["strategy"]]
         scores = recording.scores(task, strategy)
-        router.grade(decision_id, score=scores.get(short_answer(str(final.text)) or "", 0.0), answer_scores=scores)
+        router.grade(decision_id, score=scores.get(recording.answer(str(final.text)) or "", 0.0), answer_scores=scores)
         ids.append(decision_id)
         progress(f"{phase}, through the graph", position + 1, len(tasks))
     return ids
 
 
-def _plan(budget: Budget, seeds: range) -> list[tuple[Budget, range]]:
-    """Budgets to measure, rising, each with its seeds."""
+def _plan(budget: Budget, seeds: range, *, least: float) -> list[tuple[Budget, range]]:
+    """Budgets to measure, rising and of at least so much, each with its seeds."""
     levels = sorted({budget.per_task, *(round(share * budget.per_task, 6) for share in FRONTIER_SHARES)})
     return [
         (budget.model_copy(update={"per_task": level}), seeds if level == budget.per_task else seeds[:N_FRONTIER_SEEDS])
         for level in levels
-        if level >= min(budget.per_task, _LEAST_BUDGET)
+        if level >= min(budget.per_task, least)
     ]
 
 
