@@ -5,7 +5,7 @@ import gzip
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -134,6 +134,7 @@ def demo_menu() -> Menu:
     )
 
 
+@lru_cache(maxsize=2**14)  # the demo reads each recorded reply some thirty times
 def short_answer(text: str) -> str | None:
     r"""The demo's answer rule: the last time or number after the last "Answer:", or the last name; then the same anywhere.
 
