@@ -10,7 +10,15 @@ from hypothesis.extra.numpy import arrays
 
 from budget_router import Menu, SelfConsistency, SingleShot
 from budget_router.allocation import frontier, oracle_actions, solve
-from budget_router.evaluation import Estimate, clustered_mean, doubly_robust, honest_oracle, mix_at_spend, paired_bootstrap
+from budget_router.evaluation import (
+    Estimate,
+    clustered_mean,
+    doubly_robust,
+    honest_oracle,
+    mix_at_spend,
+    mixes_at_spend,
+    paired_bootstrap,
+)
 from budget_router.outcomes import OutcomeTable
 
 law = settings(derandomize=True, deadline=None)
@@ -175,6 +183,14 @@ def test_an_estimate_reads_with_its_interval():
 def test_the_static_mix_is_read_off_the_hull_of_the_means(spend, accuracy):
     cells = np.array([[0.3, 0.1, 0.7], [0.5, 0.1, 0.9]]), np.array([[1.0, 2.0, 5.0], [1.0, 2.0, 5.0]])
     assert mix_at_spend(*cells, spend) == pytest.approx(accuracy)
+
+
+def test_many_mixes_at_once_are_those_of_each_alone():
+    rng = np.random.default_rng(0)
+    accuracy, cost = rng.random((200, 5)), rng.integers(0, 9, (200, 5)).astype(float)  # whole numbers, so that costs tie
+    spend = rng.integers(0, 12, 200).astype(float)
+    alone = [mix_at_spend(accuracy[[one]], cost[[one]], spend[one]) for one in range(200)]
+    assert mixes_at_spend(accuracy, cost, spend) == pytest.approx(alone)
 
 
 def test_an_oracle_flatters_itself_on_noise_and_the_honest_one_does_not():

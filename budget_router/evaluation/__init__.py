@@ -1,7 +1,7 @@
 """What a policy is worth: off-policy estimates from logs, and comparisons at matched spend where outcomes are known."""
 
 from budget_router.evaluation.estimate import Estimate, clustered_mean, paired_bootstrap
-from budget_router.evaluation.matched import HonestOracle, honest_oracle, mix_at_spend
+from budget_router.evaluation.matched import HonestOracle, honest_oracle, mix_at_spend, mixes_at_spend
 from budget_router.evaluation.off_policy import OffPolicyEstimate, doubly_robust, dr, dr_terms, ips, snips
 from budget_router.evaluation.overlap import graded_share_doubt
 from budget_router.evaluation.regret import ImitationRegret, imitation_regret
@@ -27,6 +27,7 @@ __all__ = [
     "imitation_regret",
     "ips",
     "mix_at_spend",
+    "mixes_at_spend",
     "paired_bootstrap",
     "routing_curve",
     "snips",

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from budget_router.allocation import FloatArray, frontier, solve
 
 
@@ -18,6 +20,23 @@ def mix_at_spend(accuracy: FloatArray, cost: FloatArray, spend: float) -> float:
     """
     hull = frontier(accuracy.mean(axis=0, keepdims=True), cost.mean(axis=0, keepdims=True))
     return hull.at(max(spend, float(hull.spend[0]))).accuracy
+
+
+def mixes_at_spend(accuracy: FloatArray, cost: FloatArray, spend: FloatArray) -> FloatArray:
+    """`mix_at_spend` of many sets of tasks at once, such as resamples, by their strategies' means.
+
+    The best mix is one strategy within the spend, or one within and one beyond that together meet it.
+
+    Args:
+        accuracy: (n_sets, n_strategies), means.
+        cost: (n_sets, n_strategies), means.
+        spend: (n_sets,) mean cost per task to be matched.
+    """
+    room = np.maximum(spend, cost.min(axis=1))[:, None] - cost
+    within, beyond = room[:, :, None], room[:, None, :]
+    share = np.divide(within, within - beyond, out=np.zeros((*room.shape, room.shape[1])), where=(within >= 0) & (beyond < 0))
+    mixed = (1 - share) * accuracy[:, :, None] + share * accuracy[:, None, :]
+    return np.asarray(np.where(within >= 0, mixed, -np.inf).max(axis=(1, 2)))
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ that the recording knows are for the reports alone: the policy has to read them 
 API.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from budget_router import Budget, BudgetRouter, Decision, MemoryLedger, Menu, Spend, Task, refresh
 from budget_router.allocation import FloatArray, IntArray
-from budget_router.evaluation import Estimate, honest_oracle, mix_at_spend, paired_bootstrap
+from budget_router.evaluation import Estimate, honest_oracle, mixes_at_spend, paired_bootstrap
 from budget_router.strategies import Reply, Request, plan, run
 from budget_router_cli.recording import Deck, Recording, prompt_of, short_answer
 
@@ -122,16 +122,26 @@ def trial(recording: Recording, menu: Menu, budget: Budget, *, seed: int, learne
 def compare(recording: Recording, menu: Menu, budget: Budget, trials: Sequence[Trial], *, n_draws: int = 1000) -> Comparison:
     """Hold the trials against the best static mix and the honest oracle, each on the trial's own unseen tasks."""
     accuracy, cost = recording.table(menu)
+    unseen, ours, billed = np.zeros((3, len(trials), len(accuracy)))
+    for seed, one in enumerate(trials):
+        unseen[seed, one.rows], ours[seed, one.rows] = 1.0, accuracy[one.rows, one.actions]
+        billed[seed, one.rows] = one.spend
 
-    def gain_of(rows: IntArray, actions: IntArray, spend: FloatArray) -> float:
-        return float(accuracy[rows, actions].mean()) - mix_at_spend(accuracy[rows], cost[rows], float(spend.mean()))
+    def weights(resample: IntArray) -> FloatArray:
+        """(n_trials, n_tasks), each task as often as it was resampled in the trials that had not seen it; rows sum to 1."""
+        times = unseen * np.bincount(resample, minlength=len(accuracy))
+        return np.asarray(times / times.sum(axis=1, keepdims=True))
 
-    def accuracy_of(rows: IntArray, actions: IntArray, spend: FloatArray) -> float:  # noqa: ARG001  # one of a family
-        return float(accuracy[rows, actions].mean())
+    def accuracy_of(resample: IntArray) -> float:
+        return float((weights(resample) * ours).sum(axis=1).mean())
 
-    ours, gain = (
-        paired_bootstrap(_over_seeds(of, trials, len(accuracy)), len(accuracy), rng=np.random.default_rng(0), n_draws=n_draws)
-        for of in (accuracy_of, gain_of)
+    def gain_of(resample: IntArray) -> float:
+        weight = weights(resample)
+        mixes = mixes_at_spend(weight @ accuracy, weight @ cost, (weight * billed).sum(axis=1))
+        return float(((weight * ours).sum(axis=1) - mixes).mean())
+
+    reached, gain = (
+        paired_bootstrap(of, len(accuracy), rng=np.random.default_rng(0), n_draws=n_draws) for of in (accuracy_of, gain_of)
     )
     halves = recording.table(menu, half=(0, 0)), recording.table(menu, half=(0, 1))
     oracles = []
@@ -143,28 +153,8 @@ def compare(recording: Recording, menu: Menu, budget: Budget, trials: Sequence[T
         budget=budget.per_task,
         spend=spend,
         budget_error=spend / budget.per_task - 1,
-        accuracy=ours,
-        mix_accuracy=ours.value - gain.value,
+        accuracy=reached,
+        mix_accuracy=reached.value - gain.value,
         gain=gain,
         honest_oracle=(float(np.mean([one.spend for one in oracles])), float(np.mean([one.accuracy for one in oracles]))),
     )
-
-
-def _over_seeds(
-    statistic: Callable[[IntArray, IntArray, FloatArray], float], trials: Sequence[Trial], n_tasks: int
-) -> Callable[[IntArray], float]:
-    """Mean over seeds of a statistic of (rows, actions, spend), as a function of the tasks that are resampled.
-
-    A task counts in a seed as often as it was resampled, where it was unseen in that seed.
-    """
-
-    def of(resample: IntArray) -> float:
-        times = np.bincount(resample, minlength=n_tasks)
-        values = []
-        for one in trials:
-            chosen = np.repeat(np.arange(len(one.rows)), times[one.rows])
-            if chosen.size:
-                values.append(statistic(one.rows[chosen], one.actions[chosen], one.spend[chosen]))
-        return float(np.mean(values))
-
-    return of
