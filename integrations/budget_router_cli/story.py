@@ -1,12 +1,15 @@
-"""The demo: cold start, refresh, and unseen tasks, through a LangGraph agent; then the same by replay for many seeds."""
+"""The demo: cold start, refresh, and unseen tasks, through a LangGraph agent; beside it the same by replay for many seeds."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
@@ -15,7 +18,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from budget_router import Budget, BudgetRouter, Menu, Refresh, Tariff, Tariffs, Task, refresh
 from budget_router.records import LoggedDecision
-from budget_router_cli.experiment import EXPLORATION, HORIZON, Comparison, Split, compare, trial
+from budget_router_cli.experiment import EXPLORATION, HORIZON, Comparison, Split, Trial, compare, trial
 from budget_router_cli.recording import Deck, Recording, demo_menu, load_recording, short_answer
 from budget_router_cli.replaying import MODEL_NAME, ReplayingModel
 from budget_router_langgraph import budgeted_reasoner
@@ -84,16 +87,17 @@ def tell(budget: Budget, *, seed: int, n_seeds: int, out: Path, progress: Progre
         agent = build_agent(router, deck)
         split = Split.of(len(recording.tasks), seed=seed)
         stream = [recording.tasks[row] for row in split.stream]
-        cold = work(agent, router, stream, recording, phase=COLD, progress=progress)
-        refreshed = refresh(ledger, menu=menu, budget=budget, columns=(), seed=seed)  # kinds are for the pictures
-        refreshed.promote()
-        router.reload()  # it would look by itself within two seconds
         unseen = [recording.tasks[row] for row in split.unseen]
-        learned = work(agent, router, unseen, recording, phase=LEARNED, progress=progress)
-        logged = tuple(
-            (phase, ledger.decision(decision_id)) for phase, ids in ((COLD, cold), (LEARNED, learned)) for decision_id in ids
-        )
-    frontier = _frontier(recording, menu, budget, range(seed, seed + n_seeds), progress)
+        plan = _plan(budget, range(seed, seed + n_seeds))
+        with closing(_replayed(recording, menu, plan)) as trials:
+            cold = work(agent, router, stream, recording, phase=COLD, progress=progress)
+            refreshed = refresh(ledger, menu=menu, budget=budget, columns=(), seed=seed)  # kinds are for the pictures
+            refreshed.promote()
+            router.reload()  # it would look by itself within two seconds
+            learned = work(agent, router, unseen, recording, phase=LEARNED, progress=progress)
+            frontier = _frontier(recording, menu, plan, trials, progress)
+        phases = dict.fromkeys(cold, COLD) | dict.fromkeys(learned, LEARNED)
+        logged = tuple((phases[entry.decision.id], entry) for entry in ledger.read())
     return Story(
         budget=budget,
         seed=seed,
@@ -149,17 +153,38 @@ def work(
     return ids
 
 
-def _frontier(recording: Recording, menu: Menu, budget: Budget, seeds: range, progress: Progress) -> tuple[Comparison, ...]:
-    budgets = sorted({budget.per_task, *(round(share * budget.per_task, 6) for share in FRONTIER_SHARES)})
+def _plan(budget: Budget, seeds: range) -> list[tuple[Budget, range]]:
+    """Budgets to measure, rising, each with its seeds."""
+    levels = sorted({budget.per_task, *(round(share * budget.per_task, 6) for share in FRONTIER_SHARES)})
+    return [
+        (budget.model_copy(update={"per_task": level}), seeds if level == budget.per_task else seeds[:N_FRONTIER_SEEDS])
+        for level in levels
+        if level >= min(budget.per_task, _LEAST_BUDGET)
+    ]
+
+
+def _replayed(recording: Recording, menu: Menu, plan: Sequence[tuple[Budget, range]]) -> Generator[Trial]:
+    """Begin to replay a plan's seeds on all processors, in processes of their own; their trials in the plan's order."""
+    started: Generator[Trial] = Parallel(n_jobs=-1, return_as="generator")(
+        delayed(trial)(recording, menu, budget, seed=seed) for budget, seeds in plan for seed in seeds
+    )
+    return started
+
+
+def _frontier(
+    recording: Recording,
+    menu: Menu,
+    plan: Sequence[tuple[Budget, range]],
+    trials: Generator[Trial],
+    progress: Progress,
+) -> tuple[Comparison, ...]:
     compared = []
-    budgets = [per_task for per_task in budgets if per_task >= min(budget.per_task, _LEAST_BUDGET)]
-    n_done, n_trials = 0, len(seeds) + (len(budgets) - 1) * len(seeds[:N_FRONTIER_SEEDS])
-    for per_task in budgets:
-        here = budget.model_copy(update={"per_task": per_task})
-        trials = []
-        for seed in seeds if per_task == budget.per_task else seeds[:N_FRONTIER_SEEDS]:
-            trials.append(trial(recording, menu, here, seed=seed))
+    n_done, n_trials = 0, sum(len(seeds) for _, seeds in plan)
+    for budget, seeds in plan:
+        here = []
+        for one in islice(trials, len(seeds)):
+            here.append(one)
             n_done += 1
             progress("replayed seeds", n_done, n_trials)
-        compared.append(compare(recording, menu, here, trials, n_draws=N_DRAWS))
+        compared.append(compare(recording, menu, budget, here, n_draws=N_DRAWS))
     return tuple(compared)
