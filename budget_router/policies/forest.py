@@ -13,6 +13,8 @@ N_JUDGED = 270
 """Trees to grow where a forest is to be judged: each leaves out 37 % of the tasks, so about `N_TREES` have not seen one task."""
 MAX_DEPTH = 14
 """Steps from root to leaf: what a decision takes is this many looks at each tree."""
+_MIN_NUMBERS = 50_000
+"""Tasks times features below which trees are grown one after the other: threads would wait for each other most of the time."""
 _FEATURE_SHARE = 0.8
 """Of the features that a split may choose from."""
 _COMMON = 0.5
@@ -56,7 +58,7 @@ class Forest:
         single = features.astype(np.float32)
         wanted = np.ascontiguousarray(target - (1 - _COMMON) * target.mean(axis=1, keepdims=True))
         grow = delayed(_grown)
-        trees = Parallel(n_jobs=-1, prefer="threads")(
+        trees = Parallel(n_jobs=-1 if single.size >= _MIN_NUMBERS else 1, prefer="threads")(
             grow(single, wanted, weight[cluster].astype(np.float64), min_leaf, number) for number, weight in enumerate(seen)
         )
         self._take(trees)
