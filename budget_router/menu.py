@@ -128,8 +128,8 @@ class Menu(RootModel[tuple[Strategy, ...]]):
             if strategy.settings_key == executed.settings_key
             or (
                 not isinstance(strategy, Escalate)
-                and strategy.sampling.key == executed.sampling.key
                 and strategy.n_samples <= executed.n_guaranteed
+                and strategy.sampling == executed.sampling
             )
         ]
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -30,7 +30,13 @@ class Sampling(Word):
     @cached_property
     def key(self) -> str:
         """Content hash, stable across processes and versions."""
-        return digest(self.model_dump_json(exclude_none=True))
+        return _key(self)
+
+
+@lru_cache(maxsize=1024)
+def _key(sampling: Sampling) -> str:
+    """By value, not on the sampling: a copy with other fields would take a remembered key along."""
+    return digest(sampling.model_dump_json(exclude_none=True))
 
 
 class EarlyStop(Word):

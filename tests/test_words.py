@@ -57,6 +57,11 @@ facts = st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False
 # --- tasks
 
 
+def test_a_sampling_copied_with_another_setting_has_a_key_of_its_own():
+    one = SingleShot(temperature=0.5).sampling
+    assert one.key != one.model_copy(update={"temperature": None}).key == SingleShot().sampling.key
+
+
 @pytest.mark.parametrize("text", ["", "   ", "\n\t", 7, None, b"bytes", ["a"]])
 def test_a_task_without_text_is_refused_with_the_mend(text):
     with pytest.raises(InvalidTask, match=r"pass (what is to be reasoned about|the text itself)"):
