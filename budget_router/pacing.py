@@ -66,15 +66,17 @@ class Sums(NamedTuple):
     def target(self, per_task: float, *, horizon: float, share: float = 1.0) -> float:
         """Mean spend to ask of the policy's table, so that the average ends at `share` of the budgets.
 
-        The excess `spent - share · allowed` is worked off over `horizon` decisions, and over no more than `MAX_EXCESS` of all so
-        far: from there on nothing is left to spend. If decisions then cost no more than the budget, the excess never passes
-        `MAX_EXCESS · max(n, FIRST_DECISIONS) · per_task + dearest decision`.
+        The excess `spent - share · allowed` is worked off over `horizon` decisions. Its limit is `MAX_EXCESS` of the budgets of n
+        decisions, at least `FIRST_DECISIONS`: from half way there the spend falls faster, to nothing at the limit. If decisions
+        then cost no more than the budget, the excess never passes its limit by more than the dearest decision.
         """
+        per_task *= share
         excess = self.spent - share * self.allowed
+        limit = MAX_EXCESS * max(self.n_tasks, FIRST_DECISIONS) * per_task
+        spend = per_task - excess / horizon
         if excess > 0:
-            horizon = min(horizon, MAX_EXCESS * max(self.n_tasks, FIRST_DECISIONS))
-        spend = share * per_task - excess / horizon
-        return min(max(spend, 0.0), MAX_CATCH_UP * share * per_task) / self.drift
+            spend = min(spend, 2 * per_task * (1 - excess / limit)) if limit > 0 else 0.0
+        return min(max(spend, 0.0), MAX_CATCH_UP * per_task) / self.drift
 
 
 class Account:
