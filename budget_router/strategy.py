@@ -27,7 +27,7 @@ class Sampling(Word):
     effort: Effort | None = None
     max_thinking_tokens: PositiveInt | None = None
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Content hash, stable across processes and versions."""
         return _key(self)
