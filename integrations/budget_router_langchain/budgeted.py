@@ -1,6 +1,7 @@
 """A chain with a budget: each call is decided on, run as often as decided, voted on, and settled."""
 
 import asyncio
+import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -33,6 +34,9 @@ from budget_router_langchain.receipt import Receipt, output_answer, reply_of
 from budget_router_langchain.rewriting import Chain
 
 _log = logging.getLogger("budget_router")
+
+_SIGNATURE = inspect.signature(lambda given, run_manager, config, **settings: None)  # noqa: ARG005
+"""Of what LangChain runs for a call."""
 
 STRATEGY_KEY, GROUP_KEY = "budget_strategy", "budget_group"
 """Of a config's `configurable`: the strategy that a call is forced to, and the budget that it draws on."""
@@ -164,7 +168,7 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
             receipts.append(self._settled(execution, result, config))
             return cast("Output", receipts[0].output)
 
-        return self._call_with_config(run, input, config, **kwargs), receipts[0]
+        return self._call_with_config(_told_by(run), input, config, **kwargs), receipts[0]
 
     async def awith_receipt(
         self,
@@ -184,7 +188,7 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
             receipts.append(await self._asettled(execution, result, config))
             return cast("Output", receipts[0].output)
 
-        return await self._acall_with_config(run, input, config, **kwargs), receipts[0]
+        return await self._acall_with_config(_told_by(run), input, config, **kwargs), receipts[0]
 
     def receipts(self) -> Runnable[Input, Receipt]:
         """The same chain, giving receipts in place of outputs: `receipts().batch(inputs)` tells which decisions to grade."""
@@ -346,7 +350,8 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
         decision = self._decision(given, config)
         execution = self._execution(decision, given, config, settings)
         meter.bind(run_manager.run_id, execution.beside)
-        dispatch_custom_event("budget_decision", decided(decision), config=config)
+        if _is_heard(config):
+            dispatch_custom_event("budget_decision", decided(decision), config=config)
         return execution
 
     async def _abegun(
@@ -355,18 +360,33 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
         decision = await asyncio.to_thread(self._decision, given, config)
         execution = self._execution(decision, given, config, settings)
         meter.bind(run_manager.run_id, execution.beside)
-        await adispatch_custom_event("budget_decision", decided(decision), config=config)
+        if _is_heard(config):
+            await adispatch_custom_event("budget_decision", decided(decision), config=config)
         return execution
 
     def _settled(self, execution: Execution[Any], result: Result, config: RunnableConfig) -> Receipt:
         receipt, budget = _named(execution, settled_receipt(execution, result))
-        dispatch_custom_event("budget_settlement", budget, config=config)
+        if _is_heard(config):
+            dispatch_custom_event("budget_settlement", budget, config=config)
         return receipt
 
     async def _asettled(self, execution: Execution[Any], result: Result, config: RunnableConfig) -> Receipt:
         receipt, budget = _named(execution, await asyncio.to_thread(settled_receipt, execution, result))
-        await adispatch_custom_event("budget_settlement", budget, config=config)
+        if _is_heard(config):
+            await adispatch_custom_event("budget_settlement", budget, config=config)
         return receipt
+
+
+def _is_heard(config: RunnableConfig) -> bool:
+    """Whether anybody listens to events; telling nobody takes its time too."""
+    handlers = getattr(config.get("callbacks"), "handlers", ())
+    return any(not handler.ignore_custom_event for handler in handlers)
+
+
+def _told_by(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the signature of a function that is made for one call: LangChain reads it twice, which takes longer than to decide."""
+    run.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # where inspect looks first
+    return run
 
 
 def _named(execution: Execution[Any], receipt: Receipt) -> tuple[Receipt, BudgetState]:

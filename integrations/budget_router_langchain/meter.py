@@ -111,6 +111,7 @@ class SpendMeter(BaseCallbackHandler):
 
     run_inline = True
     raise_error = True  # a call that cannot be opened in the ledger must not be made
+    ignore_custom_event = True
 
     def __init__(self) -> None:
         self.finders: list[Finder] = []
