@@ -25,7 +25,7 @@ from benchmarks.faults import Invoice, Line
 from benchmarks.schedules import Schedule
 from budget_router import Budget, BudgetRouter, Call, Decision, Escalate, Menu, SelfConsistency, SingleShot, Tariff, Tariffs, Task
 from budget_router.tokens import count_tokens
-from budget_router_langchain import Booking, Listener, meter
+from budget_router_langchain import Booking, Listener, Sent, meter
 
 SCHEDULES_PER_LEDGER = 100
 MAX_GROWTH = 0.1
@@ -56,10 +56,10 @@ class CountingBooking(Booking):
         super().__init__(router, router.decide(Task("audit")))
         self.told: Counter[tuple[str, str]] = Counter()
 
-    def opened(self, call: Call) -> None:
+    def opened(self, call: Call, sent: Sent) -> None:
         """Book and count an opening."""
         self.told["opened", call.id] += 1
-        super().opened(call)
+        super().opened(call, sent)
 
     def closed(self, call: Call) -> None:
         """Book and count a closing."""
@@ -176,7 +176,7 @@ class _Forgetful:
 
     decision_id = "audit"
 
-    def opened(self, call: Call) -> None:
+    def opened(self, call: Call, sent: Sent) -> None:
         """Forget an opening."""
 
     def closed(self, call: Call) -> None:

@@ -1,8 +1,9 @@
-"""What a strategy is expected to cost on a task before anything was measured."""
+"""What a strategy is expected to cost on a task before anything was measured, and what it may cost at most."""
 
 from collections.abc import Callable
 
 from budget_router.budget import Unit
+from budget_router.errors import Unbounded
 from budget_router.menu import Stage, Strategy, stages
 from budget_router.records import usd
 from budget_router.tariffs import Tariffs
@@ -11,6 +12,8 @@ TYPICAL_TOKENS_PER_SECOND = 50.0
 """Speed at which today's hosted models write; only the first guess of a budget in seconds rests on it."""
 TYPICAL_ESCALATION = 0.5
 """Share of tasks on which a second stage runs, as guessed before anything was measured."""
+TEMPLATE_TOKENS = 64
+"""Most tokens that a model's chat template puts around a prompt of one or two messages."""
 
 
 def typical_completion(stage: Stage) -> float:
@@ -63,4 +66,70 @@ def expected_cost(
                 total += n_drawn * usd(bill.nano_usd)
             case _:
                 total += n_drawn / stage.n_guaranteed * length / TYPICAL_TOKENS_PER_SECOND
+    return total
+
+
+def most_prompt_tokens(*texts: str | None) -> int:
+    """Most tokens of a prompt, whatever the model's tokenizer: every byte one, which is the least that a token takes."""
+    return TEMPLATE_TOKENS + sum(len(text.encode("utf-8", "replace")) for text in texts if text)
+
+
+def most_billed(
+    unit: Unit, *, prompt_tokens: int, completion_tokens: int, tariffs: Tariffs, model: str | None, n_calls: int = 1
+) -> int:
+    """Most that calls may bill, in whole tokens or nano-USD; raises UnknownTariff.
+
+    Args:
+        unit: of the budget.
+        prompt_tokens: most of one call.
+        completion_tokens: most of one call.
+        tariffs: asked for budgets in USD only.
+        model: that is called.
+        n_calls: calls of this size.
+    """
+    if unit != "usd":
+        return n_calls * (completion_tokens + (prompt_tokens if unit == "tokens" else 0))
+    bills = [
+        tariffs.bill(
+            model or "(no model named)",
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cached_tokens=cached_tokens,
+        )
+        for cached_tokens in (0, prompt_tokens)  # on some price list the cache may be the dearer
+    ]
+    return n_calls * max(bill.nano_usd for bill in bills)
+
+
+def upper_bound(strategy: Strategy, text: str, *, unit: Unit, tariffs: Tariffs, model: str | None = None) -> int:
+    """Most that a strategy may bill on a task, in whole tokens or nano-USD: what a hard cap reserves.
+
+    Both stages of an escalation run, a vote that may stop early draws all its samples, each sample bills the whole prompt again
+    and writes `max_tokens`.
+
+    Args:
+        strategy: the `model` of each of its stages, when set, goes before `model`.
+        text: of the task.
+        unit: of the budget.
+        tariffs: asked for budgets in USD only; raises UnknownTariff.
+        model: the model that strategies without one of their own run on.
+
+    Raises:
+        Unbounded: a stage has no `max_tokens`.
+    """
+    total = 0
+    for stage in stages(strategy):
+        if stage.max_tokens is None:
+            raise Unbounded(
+                f"strategy {strategy.name!r} sets no max_tokens in its stage {stage.name!r}, so under a hard cap the most that "
+                "it may bill is not known: set max_tokens, or leave hard_cap out"
+            )
+        total += most_billed(
+            unit,
+            prompt_tokens=most_prompt_tokens(text, stage.instruction),
+            completion_tokens=stage.max_tokens,
+            tariffs=tariffs,
+            model=stage.model or model,
+            n_calls=stage.n_samples,
+        )
     return total

@@ -3,12 +3,14 @@
     BudgetRouterError
     ├── InvalidInput (ValueError)          a value at the border is out of range
     │   ├── InvalidTable                   accuracies or costs that cannot be solved
-    │   └── InvalidTask                    a task that cannot be read, stored or counted
+    │   ├── InvalidTask                    a task that cannot be read, stored or counted
+    │   └── Unbounded                      under a hard cap, what may cost nobody knows how much
     ├── InfeasibleBudget (ValueError)      no assignment of strategies fits the budget
     │   └── ClashingBudgets                several budgets that no mixture of strategies fits at once
     ├── UnknownTariff (LookupError)        a model whose price nobody told us
     ├── UnknownDecision (LookupError)      an id that stands in no ledger
     ├── NoAnswer (RuntimeError)            every sample of a decision failed
+    ├── CapReached (RuntimeError)          what a hard cap has left does not suffice
     ├── ArtifactError (ValueError)         a saved policy that must not be served
     ├── NotEnoughEvidence (ValueError)     a log too thin to learn from
     └── LedgerError (RuntimeError)         the book of decisions cannot be used
@@ -21,6 +23,7 @@ Each message says what was found, the limit, and the mend.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 
 
 class BudgetRouterError(Exception):
@@ -37,6 +40,10 @@ class InvalidTable(InvalidInput):
 
 class InvalidTask(InvalidInput):
     """A task that cannot be read, stored or counted."""
+
+
+class Unbounded(InvalidInput):
+    """A strategy or a call under a hard cap whose most cannot be told before it is made."""
 
 
 class InfeasibleBudget(BudgetRouterError, ValueError):
@@ -69,6 +76,22 @@ class UnknownDecision(BudgetRouterError, LookupError):
 
 class NoAnswer(BudgetRouterError, RuntimeError):
     """Every sample of a decision failed."""
+
+
+class CapReached(BudgetRouterError, RuntimeError):
+    """What a hard cap has left does not suffice; nothing was paid."""
+
+    def __init__(self, message: str, *, asked: int = 0, left: int = 0, free_at: datetime | None = None) -> None:
+        """Keep the facts.
+
+        Args:
+            message: found, limit and mend.
+            asked: the most that was to be spent, in whole tokens or nano-USD.
+            left: what the cap has left, in the same; below zero where a provider billed beyond all bounds.
+            free_at: when some of it comes free at the latest; `None` when nothing is going to by itself.
+        """
+        super().__init__(message)
+        self.asked, self.left, self.free_at = asked, left, free_at
 
 
 class ArtifactError(BudgetRouterError, ValueError):

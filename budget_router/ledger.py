@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Protocol
 
+from budget_router.caps import Caps
 from budget_router.menu import Menu
 from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement
 from budget_router.task import Task
@@ -49,6 +50,11 @@ class Ledger(Protocol):
     @property
     def registry(self) -> Registry:
         """The policies that were learned from this ledger."""
+        ...
+
+    @property
+    def caps(self) -> Caps:
+        """What is set aside and paid under hard caps, shared by all who share the ledger."""
         ...
 
     def record_decision(self, decision: Decision, task: Task, menu: Menu) -> Decision:

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
+from budget_router.caps import Caps
 from budget_router.errors import ArtifactError, InvalidInput, UnknownDecision
+from budget_router.memory_caps import MemoryShelves
 from budget_router.menu import Menu
 from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement
 from budget_router.task import MetadataValue, Task
@@ -75,6 +77,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.salt = secrets.token_hex(16)
         self.registry = MemoryRegistry()
+        self.caps = Caps(MemoryShelves())
         self._entries: dict[str, _Entry] = {}
         self._timeline: list[tuple[datetime, int, str]] = []
         self._threads: dict[str, list[tuple[datetime, int, str]]] = defaultdict(list)

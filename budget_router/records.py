@@ -17,7 +17,7 @@ from budget_router.menu import Menu, Strategy
 from budget_router.task import MetadataValue
 from budget_router.words import Name, NonNegative, Probability, Score, Time, Word
 
-Reason = Literal["policy", "forced", "reconsidered"]
+Reason = Literal["policy", "forced", "reconsidered", "capped"]
 CallStatus = Literal["open", "ok", "error"]
 SpendSource = Literal["reported", "counted", "estimated", "cache"]
 """Who says how many tokens: the provider, a tokenizer, a rule of thumb; `cache` was not billed at all."""
@@ -58,7 +58,8 @@ class Decision(Word):
     decided_at: Time = Field(default_factory=now)
     reason: Reason = "policy"
     """`forced`: the caller chose; the propensity is one, and off-policy estimates leave it out. `reconsidered`: the first answers
-    to the task asked for it, so what comes of it tells nothing of tasks at large, and nothing is learned from it."""
+    to the task asked for it, so what comes of it tells nothing of tasks at large, and nothing is learned from it. `capped`: the
+    strategy that was drawn did not fit under the hard cap, and the cheapest was taken; off-policy estimates leave it out too."""
 
     @model_validator(mode="after")
     def _is_distribution(self) -> Self:
@@ -99,6 +100,11 @@ class Call(Word):
     status: CallStatus = "ok"
     source: SpendSource = "reported"
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it ended while the provider was at work, so that what was written unseen may be billed beyond what is known."""
+        return self.status == "error" and self.source != "reported" and bool(self.prompt_tokens or self.completion_tokens)
+
 
 class Sample(Word):
     """One answer that was drawn for a decision."""
@@ -130,6 +136,14 @@ class Spend(Word):
             nano_usd=None if not money or None in money else sum(amount or 0 for amount in money),
             seconds=seconds,
             n_calls=len(calls),
+        )
+
+    def counted(self, unit: str) -> int | None:
+        """The spend in whole tokens or nano-USD; `None` when it is money and a price is unknown."""
+        if unit != "usd":
+            return round(self.in_unit(unit))
+        return (
+            0 if self.nano_usd is None and not (self.n_calls or self.prompt_tokens or self.completion_tokens) else self.nano_usd
         )
 
     def in_unit(self, unit: str) -> float:

@@ -8,14 +8,25 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import numpy as np
 
 from budget_router.budget import Budget
+from budget_router.capping import Capping, Patience, run_of
 from budget_router.costs import expected_cost
-from budget_router.errors import ArtifactError, InfeasibleBudget, InvalidInput, LedgerUnavailable, UnknownTariff
+from budget_router.errors import (
+    ArtifactError,
+    BudgetRouterError,
+    CapReached,
+    InfeasibleBudget,
+    InvalidInput,
+    LedgerUnavailable,
+    UnknownDecision,
+    UnknownTariff,
+)
 from budget_router.features.structure import STRUCTURE_VERSION, structural_features
 from budget_router.ledger import Ledger
 from budget_router.lending import borrowers
@@ -27,7 +38,7 @@ from budget_router.policies.cold_start import ColdStart
 from budget_router.policies.contract import Policy, Prediction
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.policies.second_look import second_look
-from budget_router.records import Call, Decision, Outcome, Sample, Settlement, Spend, hash_text, new_id
+from budget_router.records import Call, Decision, Outcome, Reason, Sample, Settlement, Spend, hash_text, new_id
 from budget_router.strategies import Result
 from budget_router.tariffs import Tariffs
 from budget_router.task import Task
@@ -62,6 +73,7 @@ class BudgetRouter:
         model: name of the model that strategies without one of their own run on; needed for budgets in USD.
         exploration: least probability of every strategy.
         horizon: decisions over which a deviation from the average is worked off.
+        patience: of budgets with `on_shortage="wait"`.
         reload_seconds: how often the registry is asked for a newer policy.
         seed: of the random draws.
     """
@@ -79,6 +91,7 @@ class BudgetRouter:
         exploration: float = DEFAULT_EXPLORATION,
         lend: float = 0.0,
         horizon: int = DEFAULT_HORIZON,
+        patience: Patience | None = None,
         reload_seconds: float = DEFAULT_RELOAD_SECONDS,
         seed: int | None = None,
     ) -> None:
@@ -98,6 +111,14 @@ class BudgetRouter:
         self.exploration = exploration
         self._unit = next(iter(self.budgets.values())).unit
         self._check_feasible()
+        self._capping = Capping(
+            lambda: self.ledger.caps,
+            menu,
+            [*self.budgets.values()],
+            tariffs=self.tariffs,
+            model=model,
+            patience=patience or Patience(),
+        )
         if isinstance(policy, LearnedPolicy) and (policy.menu.hash, policy.unit) != (menu.hash, self._unit):
             raise InvalidInput(
                 f"policy {policy.version!r} was trained in {policy.unit} for {', '.join(policy.menu.names)}: "
@@ -141,6 +162,10 @@ class BudgetRouter:
             decision_id: a decision that already stands under this id is returned as it stands, so a retry decides once.
             run_id: kept with the decision.
             thread_id: kept with the decision; `grade` finds the latest decision of a thread.
+
+        Raises:
+            CapReached: the budget's hard cap has too little left for the task; nothing was paid.
+            LedgerUnavailable: the ledger does not answer; under a hard cap whatever its spool would take.
         """
         self._look_for_promotion()
         pacer = self._pacer(task.group)
@@ -156,20 +181,29 @@ class BudgetRouter:
                 draw = self._rng.random()
             cumulative = np.cumsum(probabilities)
             action = int(np.searchsorted(cumulative / cumulative[-1], draw, side="right"))
-        decision = self._decision(
-            task,
-            prediction,
-            action,
-            policy=policy,
-            pacer=pacer,
-            lam=lam,
-            id=decision_id or new_id(),
-            propensities=dict(zip(self.menu.names, probabilities.tolist(), strict=True)),
-            run_id=run_id,
-            thread_id=thread_id,
-            reason="policy" if strategy is None else "forced",
-        )
-        return self._recorded(decision, task, pacer, promised=choice.spend)
+        reason: Reason = "policy" if strategy is None else "forced"
+        if decision_id is None or not self._stands(decision_id):
+            decision_id = decision_id or new_id()
+            run = run_of(thread_id, run_id, decision_id)
+            wanted, is_forced = action, strategy is not None
+            action = self._capping.fitted(task, wanted, pacer.budget, decision_id=decision_id, run=run, is_forced=is_forced)
+            if action != wanted:
+                probabilities, reason = np.eye(len(self.menu))[action], "capped"
+        with self._reserved(decision_id):
+            decision = self._decision(
+                task,
+                prediction,
+                action,
+                policy=policy,
+                pacer=pacer,
+                lam=lam,
+                id=decision_id,
+                propensities=dict(zip(self.menu.names, probabilities.tolist(), strict=True)),
+                run_id=run_id,
+                thread_id=thread_id,
+                reason=reason,
+            )
+            return self._recorded(decision, task, pacer, promised=choice.spend)
 
     def reconsider(self, decision: Decision, task: Task, answers: Sequence[str | None]) -> Decision | None:
         """Decide again, now that a vote's answers are in: `None` to accept it, else a decision to run a dearer strategy.
@@ -200,21 +234,47 @@ class BudgetRouter:
         )
         if look is None:
             return None
-        action = self.menu.action(look.then.name)
-        again = self._decision(
-            task,
-            prediction,
-            action,
-            policy=policy,
-            pacer=pacer,
-            lam=lam,
-            id=f"{decision.id}.again",
-            propensities={name: float(name == look.then.name) for name in self.menu.names},
-            run_id=decision.run_id,
-            thread_id=decision.thread_id,
-            reason="reconsidered",
-        )
-        return self._recorded(again, task, pacer, promised=0.0)
+        action, again_id = self.menu.action(look.then.name), f"{decision.id}.again"
+        try:
+            run = run_of(decision.thread_id, decision.run_id, decision.id)
+            self._capping.fitted(task, action, pacer.budget, decision_id=again_id, run=run, is_forced=True)
+        except CapReached:
+            return None
+        with self._reserved(again_id):
+            again = self._decision(
+                task,
+                prediction,
+                action,
+                policy=policy,
+                pacer=pacer,
+                lam=lam,
+                id=again_id,
+                propensities={name: float(name == look.then.name) for name in self.menu.names},
+                run_id=decision.run_id,
+                thread_id=decision.thread_id,
+                reason="reconsidered",
+            )
+            return self._recorded(again, task, pacer, promised=0.0)
+
+    def _stands(self, decision_id: str) -> bool:
+        """Tell whether a decision under a hard cap is made again: it has reserved what it needs."""
+        if not self._capping.is_needed:
+            return False
+        try:
+            self.ledger.decision(decision_id)
+        except UnknownDecision:
+            return False
+        return True
+
+    @contextmanager
+    def _reserved(self, decision_id: str) -> Iterator[None]:
+        """Give back what a decision has reserved if it cannot be recorded."""
+        try:
+            yield
+        except BaseException:
+            with suppress(BudgetRouterError):  # else it expires
+                self._capping.settle(decision_id, 0)
+            raise
 
     def _decision(
         self, task: Task, prediction: Prediction, action: int, *, policy: Policy, pacer: Pacer, lam: float, **known: Any
@@ -245,13 +305,36 @@ class BudgetRouter:
 
     def open_call(self, call: Call) -> None:
         """Record that a model is about to be called for a decision."""
-        self.ledger.open_call(call)
+        try:
+            self.ledger.open_call(call)
+        except BaseException:
+            with suppress(BudgetRouterError):  # else it expires
+                self._capping.pay(call.decision_id, call.id, 0)
+            raise
+
+    def claim(self, decision: Decision, call: Call, *, prompt_tokens: int, completion_tokens: int) -> None:
+        """Set aside what a call may bill at most, before it is opened; without a hard cap there is nothing to do.
+
+        Args:
+            decision: that the call is made for.
+            call: that is about to be made.
+            prompt_tokens: most of it, tools and all else that is sent included.
+            completion_tokens: most of it, of all its generations together.
+
+        Raises:
+            CapReached: the cap has too little left: the call must not be made.
+            UnknownTariff: the cap is in USD, and the model on no price list: as above.
+        """
+        self._capping.claim(decision, call, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
 
     def close_call(self, call: Call) -> Call:
         """Price what a call billed and record it; a model on no price list keeps an unknown price, not a price of zero."""
         if call.nano_usd is None:
             call = self._priced(call)
-        self.ledger.close_call(call)
+        try:
+            self.ledger.close_call(call)
+        finally:
+            self._capping.pay(call.decision_id, call.id, None if call.is_cut_off else Spend.of([call]).counted(self._unit))
         return call
 
     def settle(
@@ -282,7 +365,10 @@ class BudgetRouter:
             agreement=result and result.agreement,
             spend=spend,
         )
-        self.ledger.record_settlement(settlement)
+        try:
+            self.ledger.record_settlement(settlement)
+        finally:
+            self._capping.settle(decision.id, spend.counted(self._unit))
         cost, pacer = spend.in_unit(decision.budget.unit), self._pacer(decision.group)
         is_known = not np.isnan(cost)
         is_first = pacer.settled(

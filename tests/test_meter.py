@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, R
 from budget_router.errors import LedgerUnavailable
 from budget_router.records import Call
 from budget_router.tokens import count_tokens
-from budget_router_langchain import meter
+from budget_router_langchain import Sent, meter
 from tests.scripted import ScriptedModel, StreamingModel, billed, booked
 
 PARSER = StrOutputParser()
@@ -32,7 +32,7 @@ class Book:
         self.refuses_opening = refuses_opening
         self.refuses_closing = refuses_closing
 
-    def opened(self, call: Call) -> None:
+    def opened(self, call: Call, sent: Sent) -> None:
         if self.refuses_opening:
             raise LedgerUnavailable("the ledger did not answer")
         self.opened_calls.append(call)

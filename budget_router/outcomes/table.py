@@ -266,7 +266,7 @@ def _row(entry: LoggedDecision, menu: Menu, unit: Unit, weak: WeakLabels | None)
     cluster = decision.thread_id or decision.task_id
     text = entry.task_ngrams if entry.task_text is None else entry.task_text
     task = text, entry.metadata, structure, decision.task_id, cluster
-    return *task, stages, accuracy, error, prob, cost, decision.reason == "forced", calibration is not None
+    return *task, stages, accuracy, error, prob, cost, decision.reason in {"forced", "capped"}, calibration is not None
 
 
 def _structure(entry: LoggedDecision) -> tuple[float, ...] | None:

@@ -36,6 +36,7 @@ N_THREADS = 8
 N_EACH = 25
 
 T = TypeVar("T")
+Refusal = TypeVar("Refusal", bound=BudgetRouterError)
 
 
 LEDGER_PROMISES: list[Callable[[Ledger], None]] = []
@@ -94,7 +95,7 @@ def the_decision_given_first_stands(ledger: Ledger) -> None:
 
 @promise
 def a_decision_is_kept_only_with_the_menu_it_was_made_from(ledger: Ledger) -> None:
-    _refuses(lambda: ledger.record_decision(example_decision(), TASK, Menu([SingleShot()])), InvalidInput)
+    refuses(lambda: ledger.record_decision(example_decision(), TASK, Menu([SingleShot()])), InvalidInput)
     assert list(ledger.read()) == []
 
 
@@ -143,7 +144,7 @@ def a_call_that_was_only_opened_reads_as_open(ledger: Ledger) -> None:
 @promise
 def a_call_is_not_closed_as_open(ledger: Ledger) -> None:
     recorded(ledger)
-    _refuses(lambda: ledger.close_call(example_call(status="open")), InvalidInput)
+    refuses(lambda: ledger.close_call(example_call(status="open")), InvalidInput)
 
 
 @promise
@@ -216,7 +217,7 @@ def what_nobody_decided_is_refused(ledger: Ledger) -> None:
         lambda: ledger.latest(thread_id="unknown"),
     ]
     for attempt in attempts:
-        _refuses(attempt, UnknownDecision)
+        refuses(attempt, UnknownDecision)
     logged = ledger.decision("another")
     assert (logged.calls, logged.settlement, logged.outcome) == ((), None, None)
 
@@ -251,7 +252,7 @@ def time_zones_are_understood(ledger: Ledger) -> None:
     assert _ids(ledger) == ["a", "b"]
     assert _ids(ledger, since=(NOON + timedelta(minutes=1)).astimezone(elsewhere)) == ["b"]
     assert ledger.decision("a").decision.decided_at == NOON
-    _refuses(lambda: ledger.read(since=NOON.replace(tzinfo=None)), InvalidInput)
+    refuses(lambda: ledger.read(since=NOON.replace(tzinfo=None)), InvalidInput)
 
 
 @promise
@@ -343,8 +344,8 @@ def an_earlier_policy_can_be_promoted_again(ledger: Ledger) -> None:
 
 @promise
 def a_policy_that_was_never_saved_is_refused(ledger: Ledger) -> None:
-    _refuses(lambda: ledger.registry.promote("nowhere"), ArtifactError)
-    _refuses(lambda: ledger.registry.load("nowhere"), ArtifactError)
+    refuses(lambda: ledger.registry.promote("nowhere"), ArtifactError)
+    refuses(lambda: ledger.registry.load("nowhere"), ArtifactError)
     assert ledger.registry.active_version(MENU.hash) is None
 
 
@@ -360,7 +361,7 @@ def threads_that_record_at_once_lose_nothing(ledger: Ledger) -> None:
             ledger.record_outcome(example_outcome(name))
             assert ledger.latest(thread_id=f"thread {thread}").decision.id == name
 
-    _at_once(work)
+    at_once(work)
     read = list(ledger.read())
     assert {logged.decision.id for logged in read} == {
         f"{thread}-{step}" for thread in range(N_THREADS) for step in range(N_EACH)
@@ -373,14 +374,14 @@ def threads_that_decide_the_same_agree_on_one_decision(ledger: Ledger) -> None:
     def work(thread: int) -> Decision:
         return ledger.record_decision(example_decision(task_id=f"by {thread}"), TASK, MENU)
 
-    standing = {decision.task_id for decision in _at_once(work)}
+    standing = {decision.task_id for decision in at_once(work)}
     assert standing == {ledger.decision("d1").decision.task_id}
 
 
 @promise
 def threads_that_close_the_same_call_bill_it_once(ledger: Ledger) -> None:
     recorded(ledger)
-    _at_once(lambda thread: ledger.close_call(example_call(completion_tokens=thread)))
+    at_once(lambda thread: ledger.close_call(example_call(completion_tokens=thread)))
     assert len(ledger.decision("d1").calls) == 1
 
 
@@ -393,15 +394,17 @@ def _ids(ledger: Ledger, *, since: datetime | None = None, until: datetime | Non
     return [logged.decision.id for logged in ledger.read(since=since, until=until)]
 
 
-def _refuses(attempt: Callable[[], object], expected: type[BudgetRouterError]) -> None:
+def refuses(attempt: Callable[[], object], expected: type[Refusal]) -> Refusal:
+    """Fail unless an attempt is refused as expected, and give the refusal."""
     try:
         attempt()
-    except expected:
-        return
+    except expected as error:
+        return error
     raise AssertionError(f"{expected.__name__} was not raised")
 
 
-def _at_once(work: Callable[[int], T]) -> list[T]:
+def at_once(work: Callable[[int], T]) -> list[T]:
+    """Let threads, told their numbers, begin at the same moment."""
     barrier = Barrier(N_THREADS)
 
     def started_together(thread: int) -> T:

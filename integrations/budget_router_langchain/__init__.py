@@ -14,6 +14,7 @@ from budget_router_langchain.meter import Listener, SpendMeter, meter
 from budget_router_langchain.purse import SpendLimit
 from budget_router_langchain.receipt import Receipt
 from budget_router_langchain.recorder import Recording, record
+from budget_router_langchain.sent import Sent
 from budget_router_langchain.tuned import tuned
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Listener",
     "Receipt",
     "Recording",
+    "Sent",
     "SpendLimit",
     "SpendMeter",
     "aexecute",

@@ -5,14 +5,22 @@ from datetime import timedelta
 
 from budget_router.records import Call, Decision
 from budget_router.router import BudgetRouter
+from budget_router_langchain.sent import Sent
 
 
 class Booking:
-    """Listens to the meter for one decision, and books each of its calls through the router."""
+    """Listens to the meter for one decision, and books each of its calls through the router.
 
-    def __init__(self, router: BudgetRouter, decision: Decision) -> None:
+    Args:
+        router: that made the decision.
+        decision: that the calls are made for.
+        n_samples: generations that one of them may be asked for.
+    """
+
+    def __init__(self, router: BudgetRouter, decision: Decision, *, n_samples: int = 1) -> None:
         self.router = router
         self.decision = decision
+        self.n_samples = n_samples
         self.calls: dict[str, Call] = {}
 
     @property
@@ -20,8 +28,15 @@ class Booking:
         """The decision that the calls are made for."""
         return self.decision.id
 
-    def opened(self, call: Call) -> None:
-        """Write that a model is about to be called; a ledger that refuses keeps the call from being made."""
+    def opened(self, call: Call, sent: Sent) -> None:
+        """Write that a model is about to be called; a ledger or a hard cap that refuses keeps the call from being made."""
+        if self.decision.budget.hard_cap is not None:
+            self.router.claim(
+                self.decision,
+                call,
+                prompt_tokens=sent.prompt_tokens,
+                completion_tokens=sent.completion_tokens(self.n_samples),
+            )
         self.router.open_call(call)
 
     def closed(self, call: Call) -> None:

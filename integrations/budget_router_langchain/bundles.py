@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 
-from budget_router.costs import typical_completion
+from budget_router.costs import most_prompt_tokens, typical_completion
 from budget_router.errors import InvalidInput
 from budget_router.ledger import Ledger
 from budget_router.menu import Menu, Sampling, Stage
@@ -21,8 +21,6 @@ from budget_router_langchain.purse import SpendLimit
 from budget_router_langchain.settings import longest_reply, model_name
 from budget_router_langchain.tuned import chosen, instructed, tuned
 
-TEMPLATE_TOKENS = 64
-"""Most tokens that a model's chat template puts around a prompt of one or two messages."""
 UNKNOWN_MODEL = "(no model named)"
 
 
@@ -108,7 +106,7 @@ class Appraiser:
         """What one call of a bundle may cost at most: every byte of the prompt a token, which is the least that a token takes."""
         sampling = bundle.stage.sampling
         messages = instructed([HumanMessage(bundle.task.text)], sampling.instruction)
-        prompt_tokens = sum(len(str(message.text).encode()) for message in messages) + TEMPLATE_TOKENS
+        prompt_tokens = most_prompt_tokens(*(str(message.text) for message in messages))
         completion_tokens = round(self._longest[sampling])
         nano_usd = None
         if self.limit.unit == "usd":

@@ -18,7 +18,16 @@ from typing import Any, Generic, Protocol, TypeVar
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
-from budget_router.errors import BudgetRouterError, InvalidInput, LedgerError, NoAnswer, UnknownDecision
+from budget_router.errors import (
+    BudgetRouterError,
+    CapReached,
+    InvalidInput,
+    LedgerError,
+    NoAnswer,
+    Unbounded,
+    UnknownDecision,
+    UnknownTariff,
+)
 from budget_router.menu import Sampling
 from budget_router.records import Decision, Spend
 from budget_router.router import BudgetRouter
@@ -28,6 +37,8 @@ from budget_router_langchain.drawing import Drawing, Output
 
 _log = logging.getLogger("budget_router")
 _NOTHING = object()
+REFUSALS = (LedgerError, UnknownDecision, CapReached, Unbounded, UnknownTariff)
+"""Errors by which the books or a hard cap keep a call from being made: the next sample would be refused as well."""
 
 Drawn_co = TypeVar("Drawn_co", covariant=True)
 
@@ -98,7 +109,7 @@ class Execution(Generic[Output]):
         self.config = config
         self.width = max_concurrency or config.get("max_concurrency") or decision.strategy.n_samples
         self.timeout_seconds = timeout_seconds
-        self.passes: tuple[type[Exception], ...] = (LedgerError, UnknownDecision, *passes)
+        self.passes: tuple[type[Exception], ...] = (*REFUSALS, *passes)
         self.replies = {} if replies is None else replies
         self.outputs: dict[int, Output] = {}
         """What was drawn, by the number of the sample."""
@@ -295,7 +306,7 @@ class Execution(Generic[Output]):
 
     def _drawing(self, requests: Sequence[Request]) -> Drawing[Output]:
         """A run has books of its own, for it may take several calls: a retry's, a fallback's, a second model's."""
-        booking = Booking(self.router, self.decision)
+        booking = Booking(self.router, self.decision, n_samples=len(requests))
         self._bookings.append(booking)
         return Drawing(booking, requests, self.config)
 

@@ -25,6 +25,7 @@ from langchain_core.runnables import ensure_config
 from langchain_core.tracers.context import register_configure_hook
 
 from budget_router.records import Call
+from budget_router_langchain.sent import Sent
 from budget_router_langchain.usage import NOTHING_KNOWN, Prompt, usage_of
 
 _log = logging.getLogger("budget_router")
@@ -46,8 +47,8 @@ class Listener(Protocol):
         """The decision that the calls are made for."""
         ...
 
-    def opened(self, call: Call) -> None:
-        """A model is about to be called; an error raised here keeps the call from being made."""
+    def opened(self, call: Call, sent: Sent) -> None:
+        """A model is about to be called and sent this; an error raised here keeps the call from being made."""
         ...
 
     def closed(self, call: Call) -> None:
@@ -278,7 +279,7 @@ class SpendMeter(BaseCallbackHandler):
             if binding.is_over and task is not None:  # no run's end is going to close it if it is cut off
                 task.add_done_callback(partial(self._cut_off, run_id))
         try:
-            listener.opened(call)
+            listener.opened(call, Sent(prompt, told.get("invocation_params") or {}, told.get("metadata") or {}))
         except BaseException:
             with self._lock:
                 self._calls.pop(run_id, None)

@@ -1,6 +1,7 @@
 """What a ledger asks of the database under it, and which database an address names."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy import URL, Connection, Engine, Table, make_url
@@ -48,6 +49,10 @@ class Backend(Protocol):
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, unless_there: str | None
     ) -> None:
         """Add rows of the same columns, in their order; those whose key in column `unless_there` is taken are left out."""
+        ...
+
+    def now(self, connection: Connection) -> datetime:
+        """The time of the one clock that all who use the database share."""
         ...
 
     def wipe(self, engine: Engine) -> bool:

@@ -11,12 +11,14 @@ from typing import Any, Literal, Self, get_args
 
 from sqlalchemy import Select, delete, insert, select, update
 
+from budget_router.caps import Caps
 from budget_router.errors import InvalidInput, LedgerUnavailable, UnknownDecision
 from budget_router.menu import Menu
 from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settlement, now
 from budget_router.task import Task
 from budget_router_sql.backend import backend_of
 from budget_router_sql.batches import MANY_DECISIONS, Batches
+from budget_router_sql.caps import SqlShelves
 from budget_router_sql.durability import Durability
 from budget_router_sql.engine import BUSY_SECONDS, Database
 from budget_router_sql.entries import Entry, Record, closed, decided, noted, opened
@@ -81,6 +83,10 @@ class SqlLedger:
         self._hashed = HashedText(self._salt)
         self._registry = SqlRegistry(self._database)
         self._is_queued = durability == "queued"
+        self._caps_database = self._database
+        if self._is_queued:  # caps wait for nobody, and are acknowledged
+            self._caps_database = Database(backend_of(url), durability="committed", busy_seconds=busy_seconds)
+        self._caps = Caps(SqlShelves(self._caps_database))
         self._lately: OrderedDict[str, Decision] = OrderedDict()  # queued, so the database may not know them yet
         self._writer = Writer((self._spilling or batches).write, name=self._database.shown_url)
         if self._is_queued:
@@ -95,6 +101,11 @@ class SqlLedger:
     def registry(self) -> SqlRegistry:
         """The policies that were learned from this ledger, in the same database."""
         return self._registry
+
+    @property
+    def caps(self) -> Caps:
+        """What is set aside and paid under hard caps, by all who share the database; written at once, or refused."""
+        return self._caps
 
     def record_decision(self, decision: Decision, task: Task, menu: Menu) -> Decision:
         """Keep a decision, and return the one that stands under its id: the first one given."""
@@ -175,6 +186,7 @@ class SqlLedger:
         self._writer.close()
         if self._spilling is not None:
             self._spilling.close()
+        self._caps_database.close()
         self._database.close()
 
     def __enter__(self) -> Self:

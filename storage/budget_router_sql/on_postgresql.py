@@ -92,6 +92,11 @@ class PostgreSql:
         statement = _insertion(table, tuple(rows[0]), unless_there)
         connection.execute(statement, {"rows": json.dumps(rows, default=_as_text, ensure_ascii=False)})
 
+    def now(self, connection: Connection) -> datetime:
+        """The server's time."""
+        now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return now
+
     def wipe(self, engine: Engine) -> bool:  # noqa: ARG002  # the server does it by itself
         """Leave it to the server's next VACUUM to overwrite the rows' former versions."""
         return True

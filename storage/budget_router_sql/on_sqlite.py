@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
@@ -11,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from budget_router.errors import InvalidInput
+from budget_router.records import now
 from budget_router_sql.durability import Durability
 
 _SYNCHRONOUS: dict[Durability, str] = {"queued": "NORMAL", "committed": "NORMAL", "durable": "FULL"}
@@ -57,6 +59,10 @@ class Sqlite:
         if unless_there:
             statement = statement.on_conflict_do_nothing(index_elements=[unless_there])
         connection.execute(statement, rows)
+
+    def now(self, connection: Connection) -> datetime:  # noqa: ARG002  # who writes to a file is on its machine
+        """The machine's time."""
+        return now()
 
     def wipe(self, engine: Engine) -> bool:
         """Empty the log, where what was erased still stands; `False` where a reader of an older moment hinders it."""

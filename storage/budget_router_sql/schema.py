@@ -1,6 +1,7 @@
 """The tables of the ledger. Rows are added, never changed: what corrects a row is another row, what closes one stands beside it.
 
-There is one exception: what a task said may be erased, and `erasures` records that it was.
+There are two exceptions. What a task said may be erased, and `erasures` records that it was. And what hard caps are charged with
+now stands in three tables beside their book, `cap_events`, for nobody could add that up before each call.
 
 Times are UTC, money is integer nano-USD, and whatever has an inner shape (a strategy, propensities, features) is JSON as the
 words of the trade serialise themselves. A change here is a new migration, and a new `REVISION`.
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -26,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """Migration that the tables below are the result of."""
 VERSION_TABLE = "budget_router_version"
 
@@ -226,3 +228,55 @@ promotions = Table(
     Column("promoted_at", UtcTime, nullable=False),
     Index("which_policy_serves_a_menu", "menu_hash", "position"),
 )
+
+cap_events = Table(
+    "cap_events",
+    metadata,
+    _position(),
+    Column("event", Text, nullable=False),
+    Column("reservation_id", Text, nullable=False),
+    Column("decision_id", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    CheckConstraint("amount >= 0", name="amounts_are_counts"),
+)
+"""The book of hard caps: what was set aside, and what it ended with. A decision reserves before it stands in `decisions`."""
+
+cap_accounts = Table(
+    "cap_accounts",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("held", BigInteger, nullable=False),
+    Column("latest", UtcTime, nullable=False),
+    CheckConstraint("held >= 0", name="what_is_held_is_a_count"),
+)
+"""What is set aside now; whoever sets aside locks the row."""
+
+cap_reservations = Table(
+    "cap_reservations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("decision_id", Text, nullable=False),
+    Column("account", Text, ForeignKey("cap_accounts.account"), nullable=False),
+    Column("window", Text, nullable=False),
+    Column("is_call", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("paid", BigInteger, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    CheckConstraint("amount >= 0 AND paid >= 0", name="amounts_are_counts"),
+    CheckConstraint("state = 'open' OR amount = 0", name="what_is_over_holds_nothing"),
+    Index("which_reservations_are_overdue", "account", "state", "expires_at"),
+    Index("what_did_a_decision_pay", "decision_id"),
+)
+
+cap_buckets = Table(
+    "cap_buckets",
+    metadata,
+    Column("account", Text, ForeignKey("cap_accounts.account"), nullable=False, primary_key=True),
+    Column("bucket", BigInteger, nullable=False, primary_key=True, autoincrement=False),
+    Column("paid", BigInteger, nullable=False),
+    CheckConstraint("paid >= 0", name="what_is_paid_is_a_count"),
+)
+"""What was paid, by stretches of time: a window is the sum of a hundred rows, not of a million."""
