@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import BindParameter, Connection, Table, bindparam, select
 from sqlalchemy.exc import DBAPIError
 
 from budget_router.errors import BudgetRouterError, InvalidInput, LedgerUnavailable, UnknownDecision
@@ -34,7 +34,13 @@ _KEYS = {menus: "hash", call_openings: "id", call_closings: "id", outcomes: "dig
 
 Decisions and settlements are looked for before they are inserted: it is asked whose was the first, and many rows that return
 something cost a database several times the work. One that comes in between fails the batch, which is then tried again."""
-_ID = {decisions: decisions.c.id, settlements: settlements.c.decision_id}
+
+_IDS: BindParameter[str] = bindparam("ids", expanding=True)
+_STANDING = {
+    decisions: select(decisions.c.id).where(decisions.c.id.in_(_IDS)),
+    settlements: select(settlements.c.decision_id).where(settlements.c.decision_id.in_(_IDS)),
+}
+_WHOLE = select(decisions).where(decisions.c.id.in_(_IDS))
 _ORDER = (call_openings, call_closings, settlements, outcomes)
 """In which a batch is written, after its decisions: all writers alike, so that seldom one waits for another in a circle."""
 
@@ -105,7 +111,7 @@ class Batches:
         again = self._keep_first(connection, entries)
         if not again:
             return {}
-        found = connection.execute(select(decisions).where(decisions.c.id.in_(again))).mappings()
+        found = connection.execute(_WHOLE, {"ids": list(again)}).mappings()
         return {row["id"]: decision_of(row) for row in found}
 
     def _keep_first(self, connection: Connection, entries: Sequence[Entry]) -> set[str]:
@@ -114,7 +120,7 @@ class Batches:
             return set()
         table = entries[0].table
         ids = {entry.decision_id for entry in entries}
-        standing = set(connection.execute(select(_ID[table]).where(_ID[table].in_(ids))).scalars())
+        standing = set(connection.execute(_STANDING[table], {"ids": list(ids)}).scalars())
         first: dict[str, Entry] = {}
         again = set()
         for entry in entries:
@@ -138,7 +144,7 @@ class Batches:
         asked = {decision_id for decision_id in ids if decision_id not in self._known}
         if not asked:
             return set()
-        return asked - set(connection.execute(select(decisions.c.id).where(decisions.c.id.in_(asked))).scalars())
+        return asked - set(connection.execute(_STANDING[decisions], {"ids": list(asked)}).scalars())
 
     def _answer(self, entry: Entry, standing: dict[str, Decision], unknown: set[str]) -> Answer:
         if entry.table is decisions:
@@ -151,7 +157,7 @@ class Batches:
 
 
 class _Remembered:
-    """The latest so many names; used by one thread."""
+    """The latest so many names; used by one thread at a time."""
 
     def __init__(self, n_most: int) -> None:
         self._names: OrderedDict[str, None] = OrderedDict()

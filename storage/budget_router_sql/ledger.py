@@ -17,7 +17,7 @@ from budget_router.menu import Menu
 from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settlement, now
 from budget_router.task import Task
 from budget_router_sql.backend import backend_of
-from budget_router_sql.batches import MANY_DECISIONS, Batches
+from budget_router_sql.batches import MANY_DECISIONS, Answer, Batches
 from budget_router_sql.caps import SqlShelves
 from budget_router_sql.durability import Durability
 from budget_router_sql.engine import BUSY_SECONDS, Database
@@ -111,7 +111,8 @@ class SqlLedger:
         """Keep a decision, and return the one that stands under its id: the first one given."""
         if self._is_queued:
             return self._queued(decision, task, menu)
-        return self.submit_decision(decision, task, menu).result()
+        _check_menu(decision, menu)
+        return self._writer.write(self._decided(decision, task, menu), partial(_standing, decision))
 
     def open_call(self, call: Call) -> None:
         """Note that a model is about to be called; raises UnknownDecision if nothing decided it."""
@@ -136,7 +137,7 @@ class SqlLedger:
         """
         _check_menu(decision, menu)
         entry = self._decided(decision, task, menu)
-        return self._writer.submit(entry, lambda answer: answer if isinstance(answer, Decision) else decision)
+        return self._writer.submit(entry, partial(_standing, decision))
 
     def submit(self, record: Record) -> Future[None]:
         """Hand in a call, opened or closed by its status, a settlement or an outcome; the future tells when it is kept."""
@@ -215,7 +216,7 @@ class SqlLedger:
         if self._is_queued:
             self._writer.enqueue(lambda: entry)
         else:
-            self._writer.submit(entry, tell_nothing).result()
+            self._writer.write(entry, tell_nothing)
 
     def _spilling_into(self, path: str | Path, batches: Batches, *, is_durable: bool) -> Spilling:
         return Spilling(batches, Spool(path, salt=self._salt, is_durable=is_durable), name=self._database.shown_url)
@@ -239,3 +240,8 @@ def _check_menu(decision: Decision, menu: Menu) -> None:
         raise InvalidInput(
             f"decision {decision.id!r} was made from menu {decision.menu_hash}, not from {menu.hash}: pass that menu"
         )
+
+
+def _standing(decision: Decision, answer: Answer) -> Decision:
+    """The decision under an id, by what the database answered to this one."""
+    return answer if isinstance(answer, Decision) else decision

@@ -3,10 +3,11 @@
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
@@ -55,10 +56,7 @@ class Sqlite:
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, unless_there: str | None
     ) -> None:
         """Add rows of the same columns; those whose key is taken are left out."""
-        statement = insert(table)
-        if unless_there:
-            statement = statement.on_conflict_do_nothing(index_elements=[unless_there])
-        connection.execute(statement, rows)
+        connection.execute(_insertion(table, unless_there), rows)
 
     def now(self, connection: Connection) -> datetime:  # noqa: ARG002  # who writes to a file is on its machine
         """The machine's time."""
@@ -110,6 +108,11 @@ class Sqlite:
                 return "restore it from a backup, or save what is left with sqlite3's .recover"
             case _:
                 return "mend the cause, then retry"
+
+
+@lru_cache
+def _insertion(table: Table, unless_there: str | None) -> Insert:
+    return insert(table).on_conflict_do_nothing(index_elements=[unless_there]) if unless_there else insert(table)
 
 
 def _settings(busy_seconds: float, synchronous: str) -> Callable[[DBAPIConnection, ConnectionPoolEntry], None]:

@@ -81,6 +81,23 @@ class Writer:
         self._put(_Waiting(lambda: entry, future, told))
         return future
 
+    def write(self, entry: Entry, told: Callable[[Answer], T]) -> T:
+        """Hand in an entry and wait for what its answer tells; where nobody else writes, without another thread's help."""
+        with self._changed:
+            is_alone = not (self._queue or self._is_busy or self._is_closed)
+            self._is_busy |= is_alone
+        if not is_alone:
+            return self.submit(entry, told).result()
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        try:
+            self._written([_Waiting(lambda: entry, future, told)])
+        finally:
+            with self._changed:
+                self._is_busy = False
+                self._changed.notify_all()
+        return future.result()
+
     def enqueue(self, make: Callable[[], Entry]) -> None:
         """Hand in an entry that nobody waits for; what is wrong with it is logged."""
         self._put(_Waiting(make, None, tell_nothing))
@@ -163,7 +180,7 @@ class Writer:
 
     def _next(self) -> list[_Waiting]:
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._is_closed)
+            self._changed.wait_for(lambda: (self._queue and not self._is_busy) or self._is_closed)
             self._changed.wait_for(lambda: self._is_urgent or self._is_closed, LINGER_SECONDS)
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_AT_ONCE))]
             self._is_busy = bool(batch)
