@@ -21,6 +21,8 @@ class Backend(Protocol):
     """Whether opening a ledger brings it to this version's schema; else a command does."""
     writes_one_by_one: bool
     """Whether the threads of this process had better wait for each other than for the database."""
+    numbers_without_gaps: bool
+    """Whether a number that is missing in a `position` tells of a row that was taken away."""
     read_options: Mapping[str, object]
     """Of transactions that see one moment of the database."""
     write_options: Mapping[str, object]
@@ -48,6 +50,10 @@ class Backend(Protocol):
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, unless_there: str | None
     ) -> None:
         """Add rows of the same columns, in their order; those whose key in column `unless_there` is taken are left out."""
+        ...
+
+    def prepare_survey(self, connection: Connection) -> None:
+        """Make room for questions to the whole ledger, in the transaction that is about to ask them."""
         ...
 
     def wipe(self, engine: Engine) -> bool:

@@ -96,6 +96,12 @@ class SqlLedger:
         """The policies that were learned from this ledger, in the same database."""
         return self._registry
 
+    @property
+    def database(self) -> Database:
+        """The connections to its database, for questions that are not about single decisions; what waits is written first."""
+        self._writer.catch_up()
+        return self._database
+
     def record_decision(self, decision: Decision, task: Task, menu: Menu) -> Decision:
         """Keep a decision, and return the one that stands under its id: the first one given."""
         if self._is_queued:
