@@ -3,10 +3,11 @@
 Prices come from the `genai-prices` package, and from the user first. A model that neither knows is an error, never free.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ from budget_router.words import Word
 
 _NANO = Decimal(10**9)
 _MILLION = Decimal(10**6)
+OWN, CACHE = "own", "cache"
+"""What a call's tariff is called where the price was the user's own, and where a cache answered for nothing."""
+_OF = ", prices of "
 _ARITHMETIC = Context(prec=60, rounding=ROUND_HALF_EVEN)
 """Digits enough that nothing is rounded before the end, whatever context the caller has set."""
 
@@ -41,6 +45,18 @@ class Bill(NamedTuple):
 
     nano_usd: int
     tariff: str
+
+
+class Rates(NamedTuple):
+    """What a call costs in whole numbers: its counts times these, divided by `scale` and rounded half-even, in nano-USD."""
+
+    fixed: int
+    prompt: int
+    cached: int
+    completion: int
+    scale: int
+    longest_prompt: int | None = None
+    """Tokens of the prompt up to which it is so; `None`: of every prompt."""
 
 
 class Tariffs:
@@ -76,10 +92,32 @@ class Tariffs:
             )
         with localcontext(_ARITHMETIC):
             if model in self.own:
-                return Bill(_nano_usd(self.own[model].amount(prompt_tokens, completion_tokens, cached_tokens)), "own")
+                return Bill(_nano_usd(self.own[model].amount(prompt_tokens, completion_tokens, cached_tokens)), OWN)
             moment = at or datetime.now(UTC)
             amount = _listed_amount(model, prompt_tokens, completion_tokens, cached_tokens, moment)
-            return Bill(_nano_usd(amount), f"{_price_list()}, prices of {moment:%Y-%m-%d}")
+            return Bill(_nano_usd(amount), f"{_price_list()}{_OF}{moment:%Y-%m-%d}")
+
+    def rates(self, model: str, tariff: str) -> Rates | None:
+        """What each token costs under a tariff, as `bill` named it; `None` where the hour of the day counts as well.
+
+        >>> Tariffs({"local": Tariff(prompt="0.1", completion="0.4")}).rates("local", "own")
+        Rates(fixed=0, prompt=100, cached=100, completion=400, scale=1, longest_prompt=None)
+
+        Raises:
+            UnknownTariff: the tariff's prices are not known here: another version's list, or own prices that were not given.
+        """
+        with localcontext(_ARITHMETIC):
+            if tariff == CACHE:
+                return Rates(0, 0, 0, 0, 1)
+            if tariff == OWN and model in self.own:
+                return _rates(self.own[model].amount)
+            list_name, _, day = tariff.partition(_OF)
+            if list_name == _price_list():
+                with suppress(LookupError, ValueError):
+                    return _listed_rates(model, datetime.fromisoformat(day).replace(tzinfo=UTC))
+        raise UnknownTariff(
+            f"the tariff {tariff!r} of {model!r} is not known here: give its own price, or install that price list"
+        )
 
 
 def _listed_amount(model: str, prompt_tokens: int, completion_tokens: int, cached_tokens: int, at: datetime) -> Decimal:
@@ -94,6 +132,29 @@ def _listed_amount(model: str, prompt_tokens: int, completion_tokens: int, cache
             f"no price is known for model {model!r} in {_price_list()}: "
             f"give its price, Tariffs({{{model!r}: Tariff(prompt=..., completion=...)}}), in USD per million tokens"
         ) from error
+
+
+def _listed_rates(model: str, at: datetime) -> Rates | None:
+    """Rates of short prompts on the list of a day; `None` where the hour of the day counts as well."""
+    from genai_prices import Usage, calc_price
+    from genai_prices.types import TieredPrices, TimeOfDateConstraint
+
+    price = calc_price(Usage(), model_ref=model, genai_request_timestamp=at)
+    over_time = price.model.prices if isinstance(price.model.prices, list) else []
+    if any(isinstance(one.constraint, TimeOfDateConstraint) for one in over_time):
+        return None
+    tiered = [each for each in vars(price.model_price).values() if isinstance(each, TieredPrices)]
+    starts = [tier.start for each in tiered for tier in each.tiers]
+    return _rates(partial(_listed_amount, model, at=at))._replace(longest_prompt=min(starts, default=None))
+
+
+def _rates(amount: Callable[[int, int, int], Decimal]) -> Rates:
+    """Read the rates off the prices of single tokens."""
+    fixed = amount(0, 0, 0)
+    nano = [each * _NANO for each in (fixed, amount(1, 0, 0) - fixed, amount(1, 0, 1) - fixed, amount(0, 1, 0) - fixed)]
+    scale = 10 ** max(0, *(-int(each.normalize().as_tuple().exponent) for each in nano))
+    whole = [int(each * scale) for each in nano]
+    return Rates(fixed=whole[0], prompt=whole[1], cached=whole[2], completion=whole[3], scale=scale)
 
 
 def _nano_usd(amount: Decimal) -> int:

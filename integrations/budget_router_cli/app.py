@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +21,9 @@ from budget_router import export as export_ledger
 from budget_router import refresh as refresh_ledger
 from budget_router.errors import InvalidInput
 from budget_router.evaluation import OffPolicyEstimate
-from budget_router_cli import recording
+from budget_router_cli import books, recording
 from budget_router_cli.answer_kind import AnswerKind
+from budget_router_cli.options import AsJson, LedgerUrl, moment, opened
 from budget_router_langchain import Recording, SpendLimit
 from budget_router_langchain import record as record_tasks
 from budget_router_sql import SqlLedger
@@ -36,15 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.add_typer(books.app)
 _talk = Console(stderr=True)
-
-LedgerUrl = Annotated[
-    str,
-    typer.Option(
-        "--ledger", help="SQLAlchemy URL of the ledger, e.g. sqlite:///spend.db or postgresql+psycopg://user@host/spend"
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def main() -> None:
@@ -182,7 +175,7 @@ def train(
     from budget_router_cli.menu_file import read_menu
 
     average = Budget.parse(budget)
-    with _opened(f"sqlite:///{log}") as book:
+    with opened(f"sqlite:///{log}") as book:
         offered = read_menu(menu).menu if menu else book.latest().menu
         result = refresh_ledger(book, menu=offered, budget=average, learner=learner, seed=seed)
     save_policy(result.policy, out)
@@ -208,10 +201,10 @@ def refresh(
 ) -> None:
     """Learn a policy again from what was logged, under the menu of the latest decision."""
     average = Budget.parse(budget)
-    with _opened(ledger) as book:
+    with opened(ledger) as book:
         menu = book.latest().menu
         result = refresh_ledger(
-            book, menu=menu, budget=average, learner=learner, weak_labels=weak_labels, since=_moment(since), seed=seed
+            book, menu=menu, budget=average, learner=learner, weak_labels=weak_labels, since=moment(since), seed=seed
         )
         if promote:
             result.promote()
@@ -266,7 +259,7 @@ def _facts(estimate: OffPolicyEstimate) -> dict[str, float | str | None]:
 @app.command(epilog="Example: budget-router policies --ledger sqlite:///spend.db")
 def policies(ledger: LedgerUrl, as_json: AsJson = False) -> None:
     """List the policies learned for the menu of the latest decision, with their evidence; the active one is marked."""
-    with _opened(ledger) as book:
+    with opened(ledger) as book:
         menu: Menu = book.latest().menu
         active = book.registry.active_version(menu.hash)
         records = [book.registry.load(version) for version in book.registry.versions(menu.hash)]
@@ -289,7 +282,7 @@ def policies(ledger: LedgerUrl, as_json: AsJson = False) -> None:
 @app.command(epilog="Example: budget-router promote 77ac9cca7023 --ledger sqlite:///spend.db")
 def promote(version: Annotated[str, typer.Argument(help="As `policies` lists it.")], ledger: LedgerUrl) -> None:
     """Let a saved policy serve; naming an older one rolls back."""
-    with _opened(ledger) as book:
+    with opened(ledger) as book:
         book.registry.promote(version)
     typer.echo(f"{version} serves; routers of its menu pick it up within seconds")
 
@@ -302,8 +295,8 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write decisions with their spend and grades to a file."""
-    with _opened(ledger) as book:
-        done = export_ledger(book, path, since=_moment(since))
+    with opened(ledger) as book:
+        done = export_ledger(book, path, since=moment(since))
     if as_json:
         typer.echo(json.dumps({"path": str(done.path), "n_decisions": done.n_decisions}, indent=1))
     else:
@@ -320,14 +313,6 @@ def migrate(ledger: LedgerUrl, as_json: AsJson = False) -> None:
         typer.echo(f"at schema {done.revision} already")
     else:
         typer.echo(f"at schema {done.revision}, {'made anew' if done.found is None else f'migrated from {done.found}'}")
-
-
-@contextmanager
-def _opened(url: str) -> Iterator[SqlLedger]:
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-        raise InvalidInput(f"no ledger at {url!r}: name the file that SqlLedger was given")
-    with SqlLedger(url) as book:
-        yield book
 
 
 @contextmanager
@@ -359,19 +344,6 @@ def _recording_progress(limit: SpendLimit) -> Iterator[Callable[[Recording], Non
             bars.update(bar, total=so_far.n_bundles, completed=so_far.n_recorded, description=spent)
 
         yield tell
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    hours = {"d": 24.0, "h": 1.0, "m": 1 / 60}.get(text[-1:])
-    try:
-        if hours is not None:
-            return datetime.now(UTC) - timedelta(hours=hours * float(text[:-1]))
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidInput(f"--since {text!r} is neither a span like 30d or 12h nor an ISO date") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _lines(*lines: tuple[str, str]) -> None:

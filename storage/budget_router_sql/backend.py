@@ -22,6 +22,8 @@ class Backend(Protocol):
     """Whether opening a ledger brings it to this version's schema; else a command does."""
     writes_one_by_one: bool
     """Whether the threads of this process had better wait for each other than for the database."""
+    numbers_without_gaps: bool
+    """Whether a number that is missing in a `position` tells of a row that was taken away."""
     read_options: Mapping[str, object]
     """Of transactions that see one moment of the database."""
     write_options: Mapping[str, object]
@@ -53,6 +55,10 @@ class Backend(Protocol):
 
     def now(self, connection: Connection) -> datetime:
         """The time of the one clock that all who use the database share."""
+        ...
+
+    def prepare_survey(self, connection: Connection) -> None:
+        """Make room for questions to the whole ledger, in the transaction that is about to ask them."""
         ...
 
     def wipe(self, engine: Engine) -> bool:

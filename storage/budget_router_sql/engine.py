@@ -48,6 +48,13 @@ class Database:
                     raise LedgerError(f"{self.shown_url} holds a row that is no record of ours ({error}): restore it") from error
 
     @contextmanager
+    def survey(self) -> Iterator[Connection]:
+        """One view of the ledger for questions to all of it."""
+        with self.read() as connection:
+            self.backend.prepare_survey(connection)
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[Connection]:
         """One unit of work: all of it or, on any exception, nothing."""
         with self._turn(), told_plainly(self.backend):

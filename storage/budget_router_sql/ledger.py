@@ -107,6 +107,12 @@ class SqlLedger:
         """What is set aside and paid under hard caps, by all who share the database; written at once, or refused."""
         return self._caps
 
+    @property
+    def database(self) -> Database:
+        """The connections to its database, for questions that are not about single decisions; what waits is written first."""
+        self._writer.catch_up()
+        return self._database
+
     def record_decision(self, decision: Decision, task: Task, menu: Menu) -> Decision:
         """Keep a decision, and return the one that stands under its id: the first one given."""
         if self._is_queued:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from sqlalchemy import URL, Connection, Engine, Table, Text, bindparam, cast, column, create_engine, event, func, select
+from sqlalchemy import table as named
 from sqlalchemy.dialects.postgresql import JSON, Insert, insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
@@ -59,6 +60,7 @@ class PostgreSql:
 
     migrates_by_itself = False
     writes_one_by_one = False
+    numbers_without_gaps = False  # a sequence counts what was rolled back too
     read_options: Mapping[str, object] = MappingProxyType({"isolation_level": "REPEATABLE READ", "postgresql_readonly": True})
     write_options: Mapping[str, object] = MappingProxyType({"isolation_level": "READ COMMITTED"})
 
@@ -96,6 +98,13 @@ class PostgreSql:
         """The server's time."""
         now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
         return now
+
+    def prepare_survey(self, connection: Connection) -> None:
+        """Lift our own limit of a statement's time, and nobody else's: the whole ledger is read."""
+        setting = column("setting", Text)
+        limit = select(setting).select_from(named("pg_settings")).where(column("name", Text) == "statement_timeout")
+        if connection.execute(limit).scalar() == f"{STATEMENT_SECONDS * 1000:.0f}":
+            connection.execute(select(func.set_config("statement_timeout", "0", True)))
 
     def wipe(self, engine: Engine) -> bool:  # noqa: ARG002  # the server does it by itself
         """Leave it to the server's next VACUUM to overwrite the rows' former versions."""

@@ -102,7 +102,7 @@ def call_row(call: Call) -> Row:
     return call.model_dump()
 
 
-def call_of(row: RowMapping) -> Call:
+def call_of(row: RowMapping | Row) -> Call:
     """The call that `call_row` wrote; one that was never closed is open."""
     return Call(**{"status": "open", **row})
 
@@ -160,7 +160,7 @@ def policy_row(policy: PolicyRecord) -> Row:
     return {**policy.model_dump(exclude={"evidence"}), "evidence": _json(_EVIDENCE, dict(policy.evidence))}
 
 
-def policy_of(row: RowMapping) -> PolicyRecord:
+def policy_of(row: RowMapping | Row) -> PolicyRecord:
     """The policy that `policy_row` wrote."""
     return PolicyRecord(**{**row, "evidence": _EVIDENCE.validate_json(row["evidence"])})
 

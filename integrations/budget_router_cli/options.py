@@ -1,0 +1,43 @@
+"""Options that several commands take, and what they are read as."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from budget_router.errors import InvalidInput
+from budget_router_sql import SqlLedger
+
+LedgerUrl = Annotated[
+    str,
+    typer.Option(
+        "--ledger", help="SQLAlchemy URL of the ledger, e.g. sqlite:///spend.db or postgresql+psycopg://user@host/spend"
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@contextmanager
+def opened(url: str) -> Iterator[SqlLedger]:
+    """Open a ledger that is there; one that is not is a slip, and is not made."""
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        raise InvalidInput(f"no ledger at {url!r}: name the file that SqlLedger was given")
+    with SqlLedger(url) as book:
+        yield book
+
+
+def moment(text: str | None) -> datetime | None:
+    """When a window begins, told as a date or as a span before now."""
+    if text is None:
+        return None
+    hours = {"d": 24.0, "h": 1.0, "m": 1 / 60}.get(text[-1:])
+    try:
+        if hours is not None:
+            return datetime.now(UTC) - timedelta(hours=hours * float(text[:-1]))
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput(f"--since {text!r} is neither a span like 30d or 12h nor an ISO date") from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -1,0 +1,224 @@
+"""Who spent what, when, on which model and by whose policy, and what accuracy it bought.
+
+The database groups and sums. A decision's spend is that of its calls, late ones too; where none were recorded, what its
+settlement says. A price that is not known is counted apart, and never as zero.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, ColumnElement, Label, Select, Text, and_, case, cast, func, select
+
+from budget_router.errors import InvalidInput
+from budget_router_sql.ledger import SqlLedger
+from budget_router_sql.schema import call_closings, decisions, outcomes, settlements
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_OF_DECISIONS = ("group", "strategy", "policy_version", "reason", "run_id", "thread_id", "menu_hash")
+_OF_CALLS = ("model", "tariff")
+BY = (*_OF_DECISIONS, "day", *_OF_CALLS)
+"""What spend is told apart by; `day` is the UTC day of the decision."""
+MOST_ROWS = 1000
+"""Rows that are told, the dearest first."""
+
+
+@dataclass(frozen=True)
+class SpendRow:
+    """What decisions that are alike spent, and what it bought."""
+
+    by: tuple[str | None, ...]
+    """What they have in common, in the order that was asked for; `None` where a decision has no such thing."""
+    n_decisions: int
+    n_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    nano_usd: int | None
+    """The sum of the known prices; `None` where none is known."""
+    n_unpriced: int
+    """Calls, or settlements without calls, whose price is not known."""
+    n_graded: int
+    score: float | None
+    """Mean of the latest grades, `None` where none was graded."""
+    standard_error: float | None
+    """Of the mean score, decisions taken as independent; `None` below two grades."""
+
+    @property
+    def tokens_per_decision(self) -> float:
+        """Mean of prompt and completion tokens together."""
+        return (self.prompt_tokens + self.completion_tokens) / max(self.n_decisions, 1)
+
+    @property
+    def nano_usd_per_decision(self) -> float | None:
+        """Mean money, `None` where a price is not known."""
+        return None if self.nano_usd is None or self.n_unpriced else self.nano_usd / max(self.n_decisions, 1)
+
+    @property
+    def graded_share(self) -> float:
+        """Share of the decisions that were graded."""
+        return self.n_graded / max(self.n_decisions, 1)
+
+
+@dataclass(frozen=True)
+class SpendReport:
+    """Spend by what was asked for, the dearest first, and in all."""
+
+    by: tuple[str, ...]
+    since: datetime | None
+    until: datetime | None
+    rows: tuple[SpendRow, ...]
+    total: SpendRow
+    """Of the whole window; a decision that called two models counts once here, and in each of their rows."""
+
+    def frame(self) -> "DataFrame":
+        """One row per group; raises ImportError where pandas is not installed."""
+        try:
+            from pandas import DataFrame
+        except ImportError as error:
+            raise ImportError("frames need pandas: pip install 'budget-router[plots]'") from error
+        facts = [name for name in SpendRow.__dataclass_fields__ if name != "by"]
+        facts += ["tokens_per_decision", "nano_usd_per_decision", "graded_share"]
+        return DataFrame([[*row.by, *(getattr(row, fact) for fact in facts)] for row in self.rows], columns=[*self.by, *facts])
+
+
+def spend(
+    ledger: SqlLedger,
+    *,
+    by: Sequence[str] = ("group", "strategy"),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    most: int = MOST_ROWS,
+) -> SpendReport:
+    """Add up the spend of decisions of `since <= decided_at < until`, with what they were graded.
+
+    >>> from budget_router.testing import example_call, recorded
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, SqlLedger(f"sqlite:///{folder}/spend.db") as ledger:
+    ...     recorded(ledger)
+    ...     ledger.close_call(example_call(nano_usd=54_000))
+    ...     report = spend(ledger, by=["group", "day"])
+    >>> [(row.by, row.n_calls, row.prompt_tokens, row.nano_usd) for row in report.rows]
+    [(('support', '2026-03-01'), 1, 120, 54000)]
+
+    Args:
+        ledger: to be read.
+        by: what to tell apart, of `BY`, in this order; nothing for the total alone.
+        since: first moment of the window, with a time zone.
+        until: end of the window, with a time zone.
+        most: rows that are told, the dearest first.
+
+    Raises:
+        InvalidInput: no spend is told apart by such a name, or a time has no zone.
+    """
+    if unknown := [name for name in by if name not in BY]:
+        raise InvalidInput(f"spend is not told by {unknown[0]!r}: choose among {', '.join(BY)}")
+    for moment in (since, until):
+        if moment is not None and moment.tzinfo is None:
+            raise InvalidInput(f"{moment.isoformat()} has no time zone: give one, such as datetime.now(UTC)")
+    names = tuple(dict.fromkeys(by))
+    with ledger.database.survey() as connection:
+        total = _row(connection.execute(spend_by((), since=since, until=until)).one(), 0)
+        rows = (
+            [_row(one, len(names)) for one in connection.execute(spend_by(names, since=since, until=until, most=most))]
+            if names
+            else []
+        )
+    return SpendReport(names, since, until, tuple(rows), total)
+
+
+def spend_by(
+    names: Sequence[str], *, since: datetime | None, until: datetime | None, most: int | None = None
+) -> Select[Any]:  # Any: a row of many columns
+    """Sums per group of decisions: the group's names, then the numbers that `SpendRow` is made of."""
+    of_calls = [call_closings.c[name] for name in names if name in _OF_CALLS]
+    calls = _calls_of_a_decision(of_calls)
+    grades = _latest_grades()
+    has_calls = calls.c.decision_id.is_not(None)
+
+    def told(column: str) -> ColumnElement[Any]:  # Any: a sum is of the database's own type
+        return func.coalesce(func.sum(case((has_calls, calls.c[column]), else_=settlements.c[column])), 0)
+
+    settled_unpriced = and_(settlements.c.n_calls > 0, settlements.c.nano_usd.is_(None))
+    n_unpriced = func.sum(case((has_calls, calls.c.n_unpriced), (settled_unpriced, 1), else_=0))
+    keys = [_key(name, calls) for name in names]
+    tokens = told("prompt_tokens") + told("completion_tokens")
+    question = (
+        select(
+            *keys,
+            func.count(decisions.c.id),
+            told("n_calls"),
+            told("prompt_tokens"),
+            told("completion_tokens"),
+            func.sum(case((has_calls, calls.c.nano_usd), else_=settlements.c.nano_usd)),
+            func.coalesce(n_unpriced, 0),
+            func.count(grades.c.score),
+            func.sum(grades.c.score),
+            func.sum(grades.c.score * grades.c.score),
+        )
+        .select_from(decisions)
+        .outerjoin(calls, calls.c.decision_id == decisions.c.id)
+        .outerjoin(settlements, settlements.c.decision_id == decisions.c.id)
+        .outerjoin(grades, grades.c.decision_id == decisions.c.id)
+    )
+    if since is not None:
+        question = question.where(decisions.c.decided_at >= since)
+    if until is not None:
+        question = question.where(decisions.c.decided_at < until)
+    if not names:
+        return question
+    question = question.group_by(*(key.element for key in keys))
+    in_order = [key.element for name, key in zip(names, keys, strict=True) if name == "day"]
+    return question.order_by(*in_order, tokens.desc(), *(key.element for key in keys)).limit(most)
+
+
+def _calls_of_a_decision(of_calls: Sequence[Column[Any]]) -> Any:  # Any: columns of any type, a subquery of labelled ones
+    of = call_closings.c
+    n_unpriced = func.count() - func.count(of.nano_usd)
+    sums = [func.sum(of[name]).label(name) for name in ("prompt_tokens", "completion_tokens", "nano_usd")]
+    return (
+        select(of.decision_id, *of_calls, func.count().label("n_calls"), *sums, n_unpriced.label("n_unpriced"))
+        .group_by(of.decision_id, *of_calls)
+        .subquery("calls")
+    )
+
+
+def _latest_grades() -> Any:  # Any: a subquery of labelled columns
+    of, latest = outcomes.c.decision_id, (outcomes.c.graded_at.desc(), outcomes.c.position.desc())
+    ranked = select(
+        outcomes.c.decision_id, outcomes.c.score, func.row_number().over(partition_by=of, order_by=latest).label("place")
+    ).subquery()
+    return select(ranked.c.decision_id, ranked.c.score).where(ranked.c.place == 1).subquery("grades")
+
+
+def _key(name: str, calls: Any) -> Label[Any]:  # Any: a subquery of labelled columns
+    if name in _OF_CALLS:
+        column: ColumnElement[Any] = calls.c[name]
+    elif name == "day":
+        column = cast(func.date(decisions.c.decided_at), Text)
+    else:
+        column = decisions.c[name]
+    return column.label(f"by_{name}")
+
+
+def _row(row: Sequence[Any], n_names: int) -> SpendRow:  # Any: sums are of the database's own type
+    n_decisions, n_calls, prompt, completion, nano_usd, n_unpriced, n_graded, scores, squares = row[n_names:]
+    mean = float(scores) / n_graded if n_graded else None
+    error = None
+    if mean is not None and n_graded > 1:
+        error = math.sqrt(max(float(squares) - n_graded * mean * mean, 0.0) / (n_graded - 1) / n_graded)
+    return SpendRow(
+        by=tuple(None if value is None else str(value) for value in row[:n_names]),
+        n_decisions=n_decisions,
+        n_calls=int(n_calls),
+        prompt_tokens=int(prompt),
+        completion_tokens=int(completion),
+        nano_usd=None if nano_usd is None else int(nano_usd),
+        n_unpriced=int(n_unpriced),
+        n_graded=n_graded,
+        score=mean,
+        standard_error=error,
+    )
