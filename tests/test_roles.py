@@ -4,7 +4,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from budget_router.errors import LedgerUnavailable
+from budget_router import Budget, BudgetRouter, Menu, SingleShot, Spend, Task
+from budget_router.errors import CapReached, LedgerUnavailable
 from budget_router.testing import example_call, example_decision, example_outcome, example_policy, example_settlement, recorded
 from budget_router_sql import SqlLedger, audit, roles, spend
 from budget_router_sql.schema import metadata
@@ -49,6 +50,15 @@ def test_a_writer_serves(url_of):
         for attempt in (lambda: ledger.forget("t1"), lambda: ledger.registry.save(example_policy("by a writer"))):
             with pytest.raises(LedgerUnavailable, match=r"permission denied.*grant the role"):
                 attempt()
+
+
+def test_a_writer_keeps_hard_caps(url_of):
+    budget = Budget(per_task=100, hard_cap=1000, window="day")
+    with SqlLedger(url_of("writer")) as ledger:
+        router = BudgetRouter(Menu([SingleShot(max_tokens=10, typical_completion_tokens=10)]), budget, ledger=ledger)
+        router.settle(router.decide(Task("2 + 2?")), Spend(completion_tokens=5, n_calls=1))
+        with pytest.raises(CapReached):
+            _ = [router.decide(Task("2 + 2?")) for _ in range(100)]
 
 
 def test_a_trainer_learns_and_writes_nothing_into_the_books(url_of):
