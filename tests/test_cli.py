@@ -40,15 +40,6 @@ def test_the_demo_leaves_a_page_and_a_ledger(told):
     assert (folder / "spend.db").read_bytes().startswith(b"SQLite format 3\0")
 
 
-def test_the_demo_writes_a_table_that_fits_a_terminal(told):
-    done = typed("demo", "--seeds", "2", "--out", "again", folder=told[0])
-
-    assert done.returncode == 0, done.stderr
-    assert max(map(len, done.stdout.splitlines())) <= 200  # the verdict is one sentence; the table is narrower
-    assert "learned policy" in done.stdout
-    assert "\x1b" not in done.stdout
-
-
 def test_refresh_learns_again_from_the_demos_ledger_and_policies_lists_both(told):
     url = "sqlite:///here/spend.db"
     done = typed(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from budget_router import (
@@ -384,6 +384,7 @@ def test_a_cold_start_learns_nothing_of_an_adaptive_strategy_whose_answers_were_
     st.integers(1, 5).flatmap(lambda k: st.tuples(st.tuples(*[st.floats(0, 1)] * k), st.tuples(*[st.floats(1, 100)] * k))),
     st.floats(0, 1.5),
 )
+@example(means=((0.0, 0.0, 1.9e-231), (1.0, 3.0, 2.0)), share=0.5)
 def test_the_static_mix_lies_on_the_hull_and_spends_the_budget(means, share):
     accuracy, cost = map(np.array, means)
     mixture = Mixture(accuracy, cost)

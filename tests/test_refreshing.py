@@ -134,7 +134,7 @@ def test_what_is_known_beside_the_text_is_learned_from_unless_it_is_left_out(led
 def test_the_evidence_is_what_the_result_says_and_is_plain_json(refreshed, ledger):
     evidence = ledger.registry.load(refreshed.version).evidence
     assert json.loads(json.dumps(evidence, allow_nan=False)) == evidence
-    assert evidence["budget"] == {"per_task": 110.0, "unit": "completion_tokens"}
+    assert evidence["budget"] == {"per_task": 110.0, "unit": "completion_tokens", "on_shortage": "cheapest"}
     assert evidence["accuracy"] == list(refreshed.accuracy.interval)
     assert evidence["gain"] == list(refreshed.gain.interval)
     assert (evidence["n_decisions"], evidence["n_tasks"], evidence["seed"]) == (300, 300, 0)

@@ -36,7 +36,8 @@ class Mixture:
         target = (budget - floor * float(self.cost.sum())) / kept if kept > 0 else budget
         lam, share = self.frontier.price(target)
         value = self.accuracy - lam * self.cost
-        ties = np.flatnonzero(np.isclose(value, value.max(), rtol=1e-9, atol=1e-12))
+        rounding = 1e-12 * max(np.abs(self.accuracy).max(), lam * self.cost.max())  # gains may be tiny, and apart all the same
+        ties = np.flatnonzero(np.isclose(value, value.max(), rtol=1e-9, atol=rounding))
         probabilities = np.full(n_strategies, floor, dtype=np.float64)
         probabilities[ties[self.cost[ties].argmin()]] += kept * (1 - share)
         probabilities[ties[self.cost[ties].argmax()]] += kept * share
