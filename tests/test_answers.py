@@ -261,11 +261,11 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_ten_hostile_megabytes_take_less_than_a_second(text):
+def test_ten_hostile_megabytes_are_searched_in_linear_time(text):
     for name, rule in RULES.items():
         started = time.process_time()
         rule(text)
-        assert time.process_time() - started < 1, name
+        assert time.process_time() - started < 5, name  # a quadratic search takes hours
 
 
 def test_of_a_long_reply_the_end_is_searched():

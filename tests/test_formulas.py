@@ -87,12 +87,12 @@ def test_nothing_that_a_model_wrote_is_evaluated(tmp_path, hostile):
 
 
 @pytest.mark.parametrize("piece", ["\\frac{", "{", "x^", "(", "1+", "\\sqrt", "a b "])
-def test_ten_hostile_megabytes_take_less_than_a_second(piece):
+def test_ten_hostile_megabytes_are_searched_in_linear_time(piece):
     text = piece * (10_000_000 // len(piece))
     started = time.process_time()
     formula_answer(text)
     formula_answer(f"\\boxed{{{text}}}")
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 5  # a quadratic search takes hours
 
 
 def test_a_reader_that_is_gone_is_started_again():

@@ -1,6 +1,7 @@
 """A ledger in a SQLite file: write-ahead log, foreign keys, writers that begin as writers."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -9,7 +10,7 @@ from types import MappingProxyType
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import Insert, insert
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
@@ -21,6 +22,8 @@ _SYNCHRONOUS: dict[Durability, str] = {"queued": "NORMAL", "committed": "NORMAL"
 SURVEY_KIB = 256 * 1024
 """Of the file that a question to the whole ledger keeps in memory: the index of some millions of ids."""
 _IMMEDIATE = "budget_router_immediate"
+_PAUSE_SECONDS = 0.005
+"""Between two attempts at what another process is about to have done."""
 
 
 class Sqlite:
@@ -127,8 +130,6 @@ def _insertion(table: Table, unless_there: str | None) -> Insert:
 
 def _settings(busy_seconds: float, synchronous: str) -> Callable[[DBAPIConnection, ConnectionPoolEntry], None]:
     pragmas = (
-        f"PRAGMA busy_timeout = {round(busy_seconds * 1000)}",  # first: the others may have to wait
-        "PRAGMA journal_mode = WAL",
         f"PRAGMA synchronous = {synchronous}",
         "PRAGMA foreign_keys = ON",
         "PRAGMA secure_delete = ON",  # what is erased, is overwritten
@@ -138,6 +139,8 @@ def _settings(busy_seconds: float, synchronous: str) -> Callable[[DBAPIConnectio
         connection.isolation_level = None  # not the driver: `_begin` says when a transaction starts
         cursor = connection.cursor()
         try:
+            cursor.execute(f"PRAGMA busy_timeout = {round(busy_seconds * 1000)}")  # first: the others may have to wait
+            _turn_to_wal(cursor, busy_seconds)
             for pragma in pragmas:
                 cursor.execute(pragma)
         except sqlite3.Error:
@@ -145,6 +148,20 @@ def _settings(busy_seconds: float, synchronous: str) -> Callable[[DBAPIConnectio
             raise
 
     return on_connect
+
+
+def _turn_to_wal(cursor: DBAPICursor, busy_seconds: float) -> None:
+    """Turn a file to write-ahead logging; of several that do so to a new file at once SQLite refuses some without patience."""
+    until = time.monotonic() + busy_seconds
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:
