@@ -12,6 +12,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(VENV)/.ready
 	$(BIN)/budget-router demo --out demo
 
+# each of the two workers has a core
+test: export OPENBLAS_NUM_THREADS := 1
 test: lint $(VENV)/.ready-dev
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -n 2
 
