@@ -11,6 +11,7 @@ from typing import Protocol
 
 from budget_router.caps import Caps
 from budget_router.menu import Menu
+from budget_router.paces import Paces
 from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement
 from budget_router.task import Task
 
@@ -55,6 +56,11 @@ class Ledger(Protocol):
     @property
     def caps(self) -> Caps:
         """What is set aside and paid under hard caps, shared by all who share the ledger."""
+        ...
+
+    @property
+    def paces(self) -> Paces:
+        """What was spent of which average, counted together by all who share the ledger."""
         ...
 
     def record_decision(self, decision: Decision, task: Task, menu: Menu) -> Decision:

@@ -4,9 +4,11 @@ A group whose tasks gain little from compute then leaves some of its budget to o
 paid for both: at one price, the last unit buys the same accuracy everywhere.
 """
 
+import json
 from collections.abc import Sequence
 
 from budget_router.budget import Budget
+from budget_router.paces import Paces
 from budget_router.pacing import DEFAULT_HORIZON, Account, Pacer
 
 
@@ -17,15 +19,17 @@ class Borrower(Pacer):
     at `1 - lend` and `1 + lend` of its budget.
     """
 
-    def __init__(self, budget: Budget, pool: "Pool", *, lend: float, horizon: int = DEFAULT_HORIZON) -> None:
-        super().__init__(budget, horizon=horizon)
+    def __init__(
+        self, budget: Budget, pool: "Pool", *, lend: float, horizon: int = DEFAULT_HORIZON, paces: Paces | None = None
+    ) -> None:
+        super().__init__(budget, horizon=horizon, paces=paces)
         self._pool = pool
         self._lend = lend
 
     def target(self) -> float:
         """Mean spend to ask of the policy for the next decision: the pool's, within this group's bounds."""
         low, high = (
-            self.sums.target(self.budget.per_task, horizon=self.horizon, share=share)
+            self.sums.target(self.budget.per_task, horizon=self._account.horizon, share=share)
             for share in (1 - self._lend, 1 + self._lend)
         )
         return min(max(self._pool.target(), low), high)
@@ -35,10 +39,10 @@ class Borrower(Pacer):
         self._pool.account.settled(decision_id, cost, is_typical=is_typical)
         return super().settled(decision_id, cost, is_typical=is_typical)
 
-    def recalibrated(self) -> None:
-        """Forget how far the last policy's table was off, for this group and for all."""
-        self._pool.account.recalibrated()
-        super().recalibrated()
+    def calibrated(self, policy: str) -> None:
+        """Go by another policy's table, for this group and for all."""
+        self._pool.account.calibrated(policy)
+        super().calibrated(policy)
 
     def _decided(self, decision_id: str, expected_cost: float, promised: float, allowed: float) -> None:
         super()._decided(decision_id, expected_cost, promised, allowed)
@@ -48,25 +52,28 @@ class Borrower(Pacer):
 class Pool:
     """What all groups have spent together, of what they were allowed together."""
 
-    def __init__(self, per_task: float, *, horizon: int = DEFAULT_HORIZON) -> None:
-        self.account = Account(per_task)
-        self._per_task = per_task
-        self._horizon = horizon
+    def __init__(self, budgets: Sequence[Budget], *, horizon: int = DEFAULT_HORIZON, paces: Paces | None = None) -> None:
+        self._per_task = sum(one.per_task for one in budgets) / len(budgets)
+        name = json.dumps([[one.group, one.per_task, one.unit] for one in budgets], ensure_ascii=False)
+        self.account = Account(name, self._per_task, horizon=horizon, paces=paces)
 
     def target(self) -> float:
         """Mean spend to ask of the policy for the next decision of any group."""
         sums = self.account.sums
         per_task = sums.allowed / sums.n_tasks if sums.n_tasks else self._per_task
-        return sums.target(per_task, horizon=self._horizon)
+        return sums.target(per_task, horizon=self.account.horizon)
 
 
-def borrowers(budgets: Sequence[Budget], *, lend: float, horizon: int = DEFAULT_HORIZON) -> dict[str | None, Pacer]:
+def borrowers(
+    budgets: Sequence[Budget], *, lend: float, horizon: int = DEFAULT_HORIZON, paces: Paces | None = None
+) -> dict[str | None, Pacer]:
     """A pacer for each group, under one price.
 
     Args:
         budgets: one of each group, all in one unit.
         lend: share of its own budget that a group may give away or take, in [0, 1].
         horizon: decisions over which a deviation is worked off.
+        paces: of the ledger; when not given, these pacers are alone.
     """
-    pool = Pool(sum(one.per_task for one in budgets) / len(budgets), horizon=horizon)
-    return {one.group: Borrower(one, pool, lend=lend, horizon=horizon) for one in budgets}
+    pool = Pool(budgets, horizon=horizon, paces=paces)
+    return {one.group: Borrower(one, pool, lend=lend, horizon=horizon, paces=paces) for one in budgets}

@@ -16,6 +16,7 @@ from budget_router.caps import Caps
 from budget_router.errors import ArtifactError, InvalidInput, UnknownDecision
 from budget_router.memory_caps import MemoryShelves
 from budget_router.menu import Menu
+from budget_router.paces import Paces
 from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement
 from budget_router.task import MetadataValue, Task
 
@@ -78,6 +79,7 @@ class MemoryLedger:
         self.salt = secrets.token_hex(16)
         self.registry = MemoryRegistry()
         self.caps = Caps(MemoryShelves())
+        self.paces = Paces()
         self._entries: dict[str, _Entry] = {}
         self._timeline: list[tuple[datetime, int, str]] = []
         self._threads: dict[str, list[tuple[datetime, int, str]]] = defaultdict(list)

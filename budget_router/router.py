@@ -6,7 +6,6 @@
 
 import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +31,7 @@ from budget_router.ledger import Ledger
 from budget_router.lending import borrowers
 from budget_router.memory import MemoryLedger
 from budget_router.menu import Menu
+from budget_router.paces import Paces
 from budget_router.pacing import DEFAULT_HORIZON, Pacer
 from budget_router.policies.artifact import policy_from
 from budget_router.policies.cold_start import ColdStart
@@ -42,6 +42,7 @@ from budget_router.records import Call, Decision, Outcome, Reason, Sample, Settl
 from budget_router.strategies import Result
 from budget_router.tariffs import Tariffs
 from budget_router.task import Task
+from budget_router.upkeep import Upkeep
 
 _log = logging.getLogger("budget_router")
 
@@ -49,6 +50,8 @@ DEFAULT_EXPLORATION = 0.005
 """Least probability of every strategy: what makes tomorrow's evaluation possible costs about its share of the dearest one."""
 DEFAULT_RELOAD_SECONDS = 2.0
 """How often a serving router asks the registry whether another policy was promoted."""
+DEFAULT_SHARE_SECONDS = 1.0
+"""How often a serving router tells the ledger what it has spent, and hears what others have."""
 
 
 class BudgetRouter:
@@ -74,7 +77,9 @@ class BudgetRouter:
         exploration: least probability of every strategy.
         horizon: decisions over which a deviation from the average is worked off.
         patience: of budgets with `on_shortage="wait"`.
-        reload_seconds: how often the registry is asked for a newer policy.
+        reload_seconds: how often the registry is asked for a newer policy; with 0, before each decision.
+        share_seconds: how old the spend of others who serve the same budget from the same ledger may be when it is told: all keep
+            the average together, from the first of them on; with 0, before each decision. `None`: this router keeps it alone.
         seed: of the random draws.
     """
 
@@ -93,6 +98,7 @@ class BudgetRouter:
         horizon: int = DEFAULT_HORIZON,
         patience: Patience | None = None,
         reload_seconds: float = DEFAULT_RELOAD_SECONDS,
+        share_seconds: float | None = DEFAULT_SHARE_SECONDS,
         seed: int | None = None,
     ) -> None:
         self.menu = menu
@@ -124,21 +130,24 @@ class BudgetRouter:
                 f"policy {policy.version!r} was trained in {policy.unit} for {', '.join(policy.menu.names)}: "
                 f"give it that menu and a budget in {policy.unit}, or train it for this one"
             )
+        self._paces = Paces() if share_seconds is None else self.ledger.paces
         self._pacers: dict[str | None, Pacer] = (
-            borrowers([*self.budgets.values()], lend=lend, horizon=horizon)
+            borrowers([*self.budgets.values()], lend=lend, horizon=horizon, paces=self._paces)
             if lend
-            else {group: Pacer(one, horizon=horizon) for group, one in self.budgets.items()}
+            else {group: Pacer(one, horizon=horizon, paces=self._paces) for group, one in self.budgets.items()}
         )
         self._cold_start = ColdStart(menu, unit=self._unit, tariffs=self.tariffs, model=model)
         self._policy: Policy = self._cold_start if policy is None else policy
         self._is_pinned = policy is not None
-        self._reload_seconds = reload_seconds
-        self._asked_at = -float("inf")
         self._unpriced: set[str] = set()
+        self._is_alone = False
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
-        self._reloading = threading.Lock()
+        self._promotions = Upkeep(self.reload, every_seconds=reload_seconds)
+        self._others = Upkeep(self._share, every_seconds=share_seconds or 0.0)
+        self._go_by(self._policy)
         self.reload()
+        self._share()
 
     @property
     def policy(self) -> Policy:
@@ -167,7 +176,8 @@ class BudgetRouter:
             CapReached: the budget's hard cap has too little left for the task; nothing was paid.
             LedgerUnavailable: the ledger does not answer; under a hard cap whatever its spool would take.
         """
-        self._look_for_promotion()
+        self._promotions.look()
+        self._others.look()
         pacer = self._pacer(task.group)
         policy = self._policy
         prediction = policy.predict([task])
@@ -422,26 +432,30 @@ class BudgetRouter:
         if self._is_pinned:
             return False
         registry = self.ledger.registry
-        self._asked_at = time.monotonic()
         try:
             version = registry.active_version(self.menu.hash)
             if version is None or version == self._policy.version:
                 return False
-            self._policy = policy_from(registry.load(version), self.menu, unit=self._unit)
-            for pacer in self._pacers.values():
-                pacer.recalibrated()
+            self._go_by(policy_from(registry.load(version), self.menu, unit=self._unit))
         except (ArtifactError, LedgerUnavailable) as error:
             _log.warning("policy %s goes on serving: %s", self._policy.version, error)
             return False
         return True
 
-    def _look_for_promotion(self) -> None:
-        is_due = time.monotonic() - self._asked_at >= self._reload_seconds
-        if is_due and self._reloading.acquire(blocking=False):
-            try:
-                self.reload()
-            finally:
-                self._reloading.release()
+    def _go_by(self, policy: Policy) -> None:
+        self._policy = policy
+        for pacer in self._pacers.values():
+            pacer.calibrated(f"{policy.version} of {self.menu.hash}")
+
+    def _share(self) -> None:
+        """Tell what was spent here, and hear what others spent; a ledger that is away is told the next time."""
+        try:
+            self._paces.exchange()
+            self._is_alone = False
+        except BudgetRouterError as error:
+            if not self._is_alone:  # said once
+                self._is_alone = True
+                _log.warning("this worker paces by its own spend alone: %s", error)
 
     def _pacer(self, group: str | None) -> Pacer:
         if group in self._pacers:

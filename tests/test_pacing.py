@@ -9,8 +9,9 @@ from world import MENU
 from budget_router import Budget, BudgetRouter, Spend, Task
 from budget_router.errors import InvalidInput
 from budget_router.lending import borrowers
-from budget_router.pacing import FIRST_DECISIONS, MAX_CATCH_UP, MAX_EXCESS, Pacer, Sums
+from budget_router.pacing import Pacer
 from budget_router.policies import Mixture, Uniform
+from budget_router.sums import FIRST_DECISIONS, MAX_CATCH_UP, MAX_EXCESS, Sums
 
 BUDGET = Budget(per_task=100)
 MIXTURE = Mixture([0.2, 0.5, 0.9], [20, 60, 200])
@@ -57,11 +58,18 @@ def test_the_order_of_settlements_does_not_change_what_was_spent(pairs, random):
     assert (shuffled.n_tasks, shuffled.allowed) == (straight.n_tasks, straight.allowed)
 
 
+@given(bills, bills, bills)
+def test_pasts_add_up_however_they_are_grouped(one, other, third):
+    first, second, last = (after(pairs).sums for pairs in (one, other, third))
+    assert first.then(second).then(last) == pytest.approx(first.then(second.then(last)))
+    assert first.then(Sums()) == first == Sums().then(first)
+
+
 @given(bills, bills)
-def test_the_pasts_of_two_workers_add_up(one, other):
+def test_the_pasts_of_two_workers_add_up_in_either_order(one, other):
     first, second = after(one).sums, after(other).sums
-    together = first.plus(second)
-    assert together == second.plus(first) == first.plus(second).plus(Sums())
+    together = first.then(second)
+    assert together.totals == second.then(first).totals
     assert together.n_tasks == len(one) + len(other)
     assert together.spent == pytest.approx(sum(bill for _, bill in [*one, *other]), abs=1e-6)
     lower, upper = sorted([first.bill_drift, second.bill_drift])
@@ -150,7 +158,7 @@ def test_a_pacer_whose_policy_cannot_spend_more_does_not_wind_up():
 def test_another_policy_starts_with_a_trusted_table_and_the_same_past():
     pacer = after([(100, 300)] * 50)
     spent, drift = pacer.sums.spent, pacer.sums.drift
-    pacer.recalibrated()
+    pacer.calibrated("another")
     assert drift > 1.5
     assert (pacer.sums.spent, pacer.sums.allowed, pacer.sums.drift) == (spent, 5000, 1)
 

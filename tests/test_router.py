@@ -26,10 +26,11 @@ from budget_router import (
     refresh,
 )
 from budget_router.errors import InfeasibleBudget, InvalidInput, LedgerUnavailable, UnknownDecision, UnknownTariff
-from budget_router.pacing import MAX_CATCH_UP, Pacer
+from budget_router.pacing import Pacer
 from budget_router.policies import Mixture
 from budget_router.records import PolicyRecord, hash_text
 from budget_router.strategies import Draw, Result
+from budget_router.sums import MAX_CATCH_UP
 
 BUDGET = Budget(per_task=110, unit="completion_tokens")
 TIGHT = Budget(per_task=60, unit="completion_tokens")

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any, Literal, Self, get_args
 from sqlalchemy import Select, delete, insert, select, update
 
 from budget_router.caps import Caps
-from budget_router.errors import InvalidInput, LedgerUnavailable, UnknownDecision
+from budget_router.errors import BudgetRouterError, InvalidInput, LedgerUnavailable, UnknownDecision
 from budget_router.menu import Menu
+from budget_router.paces import Paces
 from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settlement, now
 from budget_router.task import Task
 from budget_router_sql.backend import backend_of
@@ -24,6 +26,7 @@ from budget_router_sql.engine import BUSY_SECONDS, Database
 from budget_router_sql.entries import Entry, Record, closed, decided, noted, opened
 from budget_router_sql.hashed_text import HashedText
 from budget_router_sql.migrate import make_ready
+from budget_router_sql.paces import SqlPaceBook
 from budget_router_sql.reading import assembled, latest_decision, one_decision, stream
 from budget_router_sql.registry import SqlRegistry
 from budget_router_sql.schema import decisions, erasures, meta, task_ngrams
@@ -83,10 +86,11 @@ class SqlLedger:
         self._hashed = HashedText(self._salt)
         self._registry = SqlRegistry(self._database)
         self._is_queued = durability == "queued"
-        self._caps_database = self._database
-        if self._is_queued:  # caps wait for nobody, and are acknowledged
-            self._caps_database = Database(backend_of(url), durability="committed", busy_seconds=busy_seconds)
-        self._caps = Caps(SqlShelves(self._caps_database))
+        self._at_once = self._database
+        if self._is_queued:  # caps and paces wait for nobody, and are acknowledged
+            self._at_once = Database(backend_of(url), durability="committed", busy_seconds=busy_seconds)
+        self._caps = Caps(SqlShelves(self._at_once))
+        self._paces = Paces(SqlPaceBook(self._at_once))
         self._lately: OrderedDict[str, Decision] = OrderedDict()  # queued, so the database may not know them yet
         self._writer = Writer((self._spilling or batches).write, name=self._database.shown_url)
         if self._is_queued:
@@ -106,6 +110,11 @@ class SqlLedger:
     def caps(self) -> Caps:
         """What is set aside and paid under hard caps, by all who share the database; written at once, or refused."""
         return self._caps
+
+    @property
+    def paces(self) -> Paces:
+        """What was spent of which average, by all who share the database; told when a router exchanges it, and at the end."""
+        return self._paces
 
     @property
     def database(self) -> Database:
@@ -193,7 +202,9 @@ class SqlLedger:
         self._writer.close()
         if self._spilling is not None:
             self._spilling.close()
-        self._caps_database.close()
+        with suppress(BudgetRouterError):  # a past that nobody hears of is no loss of a record
+            self._paces.tell()
+        self._at_once.close()
         self._database.close()
 
     def __enter__(self) -> Self:

@@ -6,8 +6,8 @@
 --   budget_router_reader   looks on: audit and spend; sees no task's text, metadata, n-grams, answers, nor a policy's arrays
 --
 -- The ledger's salt is shown to all three, who open the ledger by it; what was hashed under it is kept from the reader.
--- Nobody of these may UPDATE, DELETE or TRUNCATE, but for the writer, who keeps the counters of hard caps; the book of them,
--- cap_events, is added to alone. To forget a task, and to migrate, is left to the owner.
+-- Nobody of these may UPDATE, DELETE or TRUNCATE, but for the writer, who keeps the counters of hard caps and of paces; the book
+-- of caps, cap_events, is added to alone. To forget a task, and to migrate, is left to the owner.
 -- Making a role needs CREATEROLE; where roles are there already, owning the tables is enough.
 
 DO $$
@@ -25,7 +25,7 @@ $$;
 
 REVOKE ALL ON
     budget_router_version, meta, menus, decisions, task_ngrams, erasures, call_openings, call_closings, settlements, samples,
-    outcomes, policies, promotions, cap_events, cap_accounts, cap_reservations, cap_buckets
+    outcomes, policies, promotions, cap_events, cap_accounts, cap_reservations, cap_buckets, paces
 FROM PUBLIC, budget_router_writer, budget_router_trainer, budget_router_reader;
 
 -- what opening a ledger needs
@@ -42,10 +42,12 @@ GRANT SELECT, INSERT ON cap_events, cap_accounts, cap_reservations, cap_buckets 
 GRANT UPDATE (held, latest) ON cap_accounts TO budget_router_writer;
 GRANT UPDATE (state, amount, paid, expires_at) ON cap_reservations TO budget_router_writer;
 GRANT UPDATE (paid) ON cap_buckets TO budget_router_writer;
+GRANT SELECT, INSERT ON paces TO budget_router_writer;
+GRANT UPDATE (n_tasks, allowed, spent, billed, expected, chosen, promised) ON paces TO budget_router_writer;
 GRANT USAGE ON SEQUENCE decisions_position_seq, outcomes_position_seq, cap_events_position_seq TO budget_router_writer;
 
 -- the trainer and the reader
-GRANT SELECT ON cap_events, cap_accounts, cap_reservations, cap_buckets TO budget_router_trainer, budget_router_reader;
+GRANT SELECT ON cap_events, cap_accounts, cap_reservations, cap_buckets, paces TO budget_router_trainer, budget_router_reader;
 
 -- the trainer
 GRANT SELECT ON

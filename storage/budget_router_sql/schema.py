@@ -1,7 +1,8 @@
 """The tables of the ledger. Rows are added, never changed: what corrects a row is another row, what closes one stands beside it.
 
-There are two exceptions. What a task said may be erased, and `erasures` records that it was. And what hard caps are charged with
-now stands in three tables beside their book, `cap_events`, for nobody could add that up before each call.
+There are three exceptions. What a task said may be erased, and `erasures` records that it was. What hard caps are charged with
+now stands in three tables beside their book, `cap_events`, for nobody could add that up before each call. And `paces` holds what
+workers steer by, no record of anything.
 
 Times are UTC, money is integer nano-USD, and whatever has an inner shape (a strategy, propensities, features) is JSON as the
 words of the trade serialise themselves. A change here is a new migration, and a new `REVISION`.
@@ -28,7 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """Migration that the tables below are the result of."""
 VERSION_TABLE = "budget_router_version"
 
@@ -280,3 +281,19 @@ cap_buckets = Table(
     CheckConstraint("paid >= 0", name="what_is_paid_is_a_count"),
 )
 """What was paid, by stretches of time: a window is the sum of a hundred rows, not of a million."""
+
+paces = Table(
+    "paces",
+    metadata,
+    Column("account", Text, nullable=False, primary_key=True),
+    Column("policy", Text, nullable=False, primary_key=True),
+    Column("n_tasks", Double, nullable=False),
+    Column("allowed", Double, nullable=False),
+    Column("spent", Double, nullable=False),
+    Column("billed", Double, nullable=False),
+    Column("expected", Double, nullable=False),
+    Column("chosen", Double, nullable=False),
+    Column("promised", Double, nullable=False),
+    CheckConstraint("n_tasks >= 0 AND allowed >= 0", name="what_is_allowed_is_not_negative"),
+)
+"""What a budget's workers have spent together, under each policy; see `budget_router.sums`."""

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
 from budget_router.errors import BudgetRouterError, LedgerUnavailable
+from budget_router.paces import tell_all
 from budget_router_sql.batches import Answer
 from budget_router_sql.entries import Entry
 
@@ -258,6 +259,7 @@ def drain_on_sigterm() -> None:
 
 def _drain_and_end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a handler's signature
     drain_all()
+    tell_all()
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
 
