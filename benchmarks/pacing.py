@@ -3,7 +3,8 @@
 Each scenario of `benchmarks.pacing_world` is served by our pacer, by ParetoBandit's `BudgetPacer`, and at the static price that
 hindsight would have set, all on the same predictions. Over the seeds (each draws its own tasks and bills) it shows the average
 at the end, the worst running excess after 200 decisions and how much room it left under its limit, and the accuracy against the
-static price. Teams share a budget in a scenario of their own, with and without lending.
+static price. Teams share a budget in a scenario of their own, with and without lending, and so do workers who hear late of each
+other.
 Needs `pip install paretobandit`.
 """
 
@@ -20,6 +21,7 @@ from rich.table import Table
 from benchmarks.pacing_picture import Shown, picture
 from benchmarks.pacing_rivals import OURS, PEERS, Ours, Peer, Run, hindsight, serve
 from benchmarks.pacing_teams import TEAMS, team_rows
+from benchmarks.pacing_workers import N_WORKERS, worker_rows
 from benchmarks.pacing_world import BUDGET, N_KNOWN, SCENARIOS, Calibrated, Stream, stream_of
 from budget_router.budget import Budget
 from budget_router.pacing import Pacer
@@ -107,15 +109,17 @@ def main() -> None:
     options = parser.parse_args()
     rows, shown = run(seeds=options.seeds, n_tasks=options.tasks)
     teams = team_rows(seeds=options.seeds, n_tasks=options.tasks)
+    workers = worker_rows(seeds=options.seeds, n_tasks=options.tasks)
     if options.picture:
         options.picture.parent.mkdir(parents=True, exist_ok=True)
         options.picture.write_text(picture(shown))
     if options.json:
-        print(json.dumps({"decisions": options.tasks, "scenarios": rows, "teams": teams}, indent=1))
+        print(json.dumps({"decisions": options.tasks, "scenarios": rows, "teams": teams, "workers": workers}, indent=1))
         return
     console = Console(width=100)
     console.print(_scenarios(rows, options.seeds))
     console.print(_teams(teams, options.seeds))
+    console.print(_workers(workers, options.seeds))
 
 
 def _scenarios(rows: list[dict[str, Any]], seeds: int) -> Table:  # Any: JSON
@@ -141,6 +145,20 @@ def _teams(rows: list[dict[str, Any]], seeds: int) -> Table:  # Any: JSON
         spent = [f"{100 * one['spend'][team]:.1f}" for team in TEAMS]
         gained = (f"{100 * one['accuracy']:.2f}", f"{100 * one['gain']:+.2f}", f"{100 * one['gain_standard_error']:.2f}")
         table.add_row(f"{100 * one['lend']:.0f}", f"{100 * one['budget_error']:+.2f}", *spent, *gained)
+    return table
+
+
+def _workers(rows: list[dict[str, Any]], seeds: int) -> Table:  # Any: JSON
+    table = Table(title=f"\n{N_WORKERS} workers, per cent, {seeds} seeds", box=None, title_justify="left", pad_edge=False)
+    table.add_column("scenario")
+    for column in ("heard after", "average", "worst", "in 1 %", "excess", "room", "accuracy", "± s.e."):
+        table.add_column(column, justify="right")
+    for one in rows:
+        stale = one["decisions_between_exchanges"]
+        figures = [f"{100 * one[key]:+.2f}" for key in ("budget_error", "worst_budget_error")]
+        figures += [f"{100 * one['share_within']:.0f}", f"{100 * one['worst_excess']:.1f}", f"{100 * one['least_room']:+.1f}"]
+        figures += [f"{100 * one['gain']:+.2f}", f"{100 * one['gain_standard_error']:.2f}"]
+        table.add_row(one["scenario"], "never" if stale is None else str(stale), *figures)
     return table
 
 

@@ -29,7 +29,7 @@ class Borrower(Pacer):
     def target(self) -> float:
         """Mean spend to ask of the policy for the next decision: the pool's, within this group's bounds."""
         low, high = (
-            self.sums.target(self.budget.per_task, horizon=self._account.horizon, share=share)
+            self._account.standing.target(self.budget.per_task, horizon=self.horizon, share=share)
             for share in (1 - self._lend, 1 + self._lend)
         )
         return min(max(self._pool.target(), low), high)
@@ -55,13 +55,15 @@ class Pool:
     def __init__(self, budgets: Sequence[Budget], *, horizon: int = DEFAULT_HORIZON, paces: Paces | None = None) -> None:
         self._per_task = sum(one.per_task for one in budgets) / len(budgets)
         name = json.dumps([[one.group, one.per_task, one.unit] for one in budgets], ensure_ascii=False)
-        self.account = Account(name, self._per_task, horizon=horizon, paces=paces)
+        self.account = Account(name, self._per_task, paces=paces)
+        self._horizon = horizon
 
     def target(self) -> float:
         """Mean spend to ask of the policy for the next decision of any group."""
-        sums = self.account.sums
-        per_task = sums.allowed / sums.n_tasks if sums.n_tasks else self._per_task
-        return sums.target(per_task, horizon=self.account.horizon)
+        standing = self.account.standing
+        n_tasks, allowed = standing.all[:2]
+        per_task = allowed / n_tasks if n_tasks else self._per_task
+        return standing.target(per_task, horizon=self._horizon)
 
 
 def borrowers(

@@ -65,7 +65,11 @@ class Paces:
         """What a past comes to, as far as this process knows."""
         return self._pasts[key]
 
-    def unseen(self, account: str) -> float:
+    def untold(self, key: Key) -> Sums:
+        """What has happened here since the last exchange; all of it where there is no book."""
+        return self._pasts[key] if self._book is None else self._untold.get(key, Sums())
+
+    def n_unseen(self, account: str) -> float:
         """How many tasks others decide on between two exchanges."""
         return self._unseen.get(account, 0.0)
 

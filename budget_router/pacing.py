@@ -8,15 +8,13 @@ import threading
 
 from budget_router.budget import Budget
 from budget_router.paces import Key, Paces
-from budget_router.sums import Sums
+from budget_router.sums import Standing, Sums
 
 DEFAULT_HORIZON = 50
 """Decisions over which a deviation is worked off; a shorter one reacts faster and swings more."""
-UNTIL_SEEN = 3.0
-"""Horizon as a multiple of the decisions that others make unseen: a loop that steers by what it cannot see yet swings."""
-
-_MEMORY, _LEAST_MEMORY = 1.5, 75
-"""Horizons, and decisions, after which evidence on a drift keeps 37 % of its weight: more than one, lest the loops swing."""
+_MEMORY = 75
+"""Decisions after which evidence on a drift keeps 37 % of its weight; more than the horizon, so that the loops do not swing."""
+_KEPT = 1 - 1 / _MEMORY
 _MAX_SURPRISE = 10.0
 """Multiple of what was expected that one bill teaches of the drift; all of it is spent all the same."""
 
@@ -30,9 +28,9 @@ class Account:
         paces: of the ledger, or of this account alone when not given.
     """
 
-    def __init__(self, name: str, per_task: float, *, horizon: int, paces: Paces | None = None) -> None:
+    def __init__(self, name: str, per_task: float, *, paces: Paces | None = None) -> None:
         self._per_task = per_task
-        self._horizon = horizon
+        self._mine = Sums()
         self._paces = Paces() if paces is None else paces
         self._pending: dict[str, tuple[float, float]] = {}  # expected cost, and what it was counted at
         self._lock = threading.Lock()
@@ -45,9 +43,10 @@ class Account:
         return self._paces.sums(self._key)
 
     @property
-    def horizon(self) -> float:
-        """Decisions over which a deviation is worked off."""
-        return max(self._horizon, UNTIL_SEEN * self._paces.unseen(self._key.account))
+    def standing(self) -> Standing:
+        """What is known of the past."""
+        key, paces = self._key, self._paces
+        return Standing(paces.sums(key), self._mine, paces.untold(key), paces.n_unseen(key.account))
 
     def calibrated(self, policy: str) -> None:
         """Go by a policy's table; it is trusted unless it was found wrong before."""
@@ -61,11 +60,9 @@ class Account:
             if decision_id in self._pending:
                 change = Sums(spent=counted - self._pending[decision_id][1])
             else:
-                change = Sums(
-                    float(allowed > 0), allowed, counted, chosen=expected_cost, promised=promised, choices_kept=self._kept
-                )
+                change = Sums(float(allowed > 0), allowed, counted, chosen=expected_cost, promised=promised, choices_kept=_KEPT)
             self._pending[decision_id] = expected_cost, counted
-            self._paces.add(self._key, change)
+            self._happened(change)
 
     def settled(self, decision_id: str, cost: float, *, is_typical: bool) -> bool:
         """Count what was billed, and tell whether it counts."""
@@ -77,13 +74,13 @@ class Account:
             change = Sums(spent=cost - counted)
             if is_typical:
                 seen = min(cost, _MAX_SURPRISE * self.sums.bill_drift * expected)
-                change = change._replace(billed=seen, expected=expected, bills_kept=self._kept)
-            self._paces.add(self._key, change)
+                change = change._replace(billed=seen, expected=expected, bills_kept=_KEPT)
+            self._happened(change)
             return True
 
-    @property
-    def _kept(self) -> float:
-        return 1 - 1 / max(_MEMORY * self.horizon, _LEAST_MEMORY)
+    def _happened(self, change: Sums) -> None:
+        self._mine = self._mine.then(change.totals)
+        self._paces.add(self._key, change)
 
 
 class Pacer:
@@ -97,8 +94,9 @@ class Pacer:
 
     def __init__(self, budget: Budget, *, horizon: int = DEFAULT_HORIZON, paces: Paces | None = None) -> None:
         self.budget = budget
+        self.horizon = horizon
         name = json.dumps([budget.group, budget.per_task, budget.unit], ensure_ascii=False)
-        self._account = Account(name, budget.per_task, horizon=horizon, paces=paces)
+        self._account = Account(name, budget.per_task, paces=paces)
 
     @property
     def sums(self) -> Sums:
@@ -107,7 +105,7 @@ class Pacer:
 
     def target(self) -> float:
         """Mean spend to ask of the policy for the next decision, in the budget's unit."""
-        return self.sums.target(self.budget.per_task, horizon=self._account.horizon)
+        return self._account.standing.target(self.budget.per_task, horizon=self.horizon)
 
     def decided(self, decision_id: str, expected_cost: float, *, promised: float | None = None, is_new_task: bool = True) -> None:
         """Count a decision at its expected cost until it settles.

@@ -16,6 +16,9 @@ MAX_EXCESS = 0.05
 FIRST_DECISIONS = 200
 """Decisions that the excess is measured against while there have been fewer: one dear answer may come first."""
 
+HORIZONS_UNSEEN = 3.0
+"""Horizon of what all share, as a multiple of the decisions that others make unseen: with a delay τ a loop swings below e · τ."""
+
 _PRIOR_TASKS = 50
 """Average tasks that the table counts as right on, before it is found wrong."""
 _MAX_DRIFT = 30.0
@@ -82,20 +85,48 @@ class Sums(NamedTuple):
         """What is billed per unit of promised spend: traffic has moved as well."""
         return _ratio(self.bill_drift * self.chosen, self.promised)
 
+    @property
+    def most_ahead(self) -> float:
+        """Budgets by which spend may be ahead."""
+        return MAX_EXCESS * max(self.n_tasks, FIRST_DECISIONS)
+
+    def excess(self, share: float) -> float:
+        """Spend beyond `share` of what was allowed."""
+        return self.spent - share * self.allowed
+
+
+class Standing(NamedTuple):
+    """What one worker knows of a past that it may share with others."""
+
+    all: Sums
+    """Of everybody, as far as it was heard of."""
+    mine: Sums
+    """What this worker did itself, since it began."""
+    untold: Sums
+    """What it did since it last heard of the others."""
+    n_unseen: float
+    """Tasks that others decide on from one hearing to the next."""
+
     def target(self, per_task: float, *, horizon: float, share: float = 1.0) -> float:
         """Mean spend to ask of the policy's table, so that the average ends at `share` of the budgets.
 
-        The excess `spent - share · allowed` is worked off over `horizon` decisions. Its limit is `MAX_EXCESS` of the budgets of n
-        decisions, at least `FIRST_DECISIONS`: from half way there the spend falls faster, to nothing at the limit. If decisions
+        The excess, `spent - share · allowed`, is worked off over `horizon` decisions. Its limit is `MAX_EXCESS` of the budgets of
+        n decisions, at least `FIRST_DECISIONS`: from half way there the spend falls faster, to nothing at the limit. If decisions
         then cost no more than the budget, the excess never passes its limit by more than the dearest decision.
+
+        What has been told is steered by more gently, by all, the more of their decisions are unseen: a loop swings that answers
+        before it can see what it did. What nobody else knows yet is this worker's to work off at once. And where the news is too
+        old for all to brake by together, each brakes by its own past.
         """
         per_task *= share
-        excess = self.spent - share * self.allowed
-        limit = MAX_EXCESS * max(self.n_tasks, FIRST_DECISIONS) * per_task
-        spend = per_task - excess / horizon
+        lag = HORIZONS_UNSEEN * self.n_unseen
+        recent = self.untold.excess(share)
+        spend = per_task - recent / horizon - (self.all.excess(share) - recent) / max(horizon, lag)
+        braking = self.all if lag <= 2 * self.all.most_ahead else self.mine
+        excess, limit = braking.excess(share), braking.most_ahead * per_task
         if excess > 0:
             spend = min(spend, 2 * per_task * (1 - excess / limit)) if limit > 0 else 0.0
-        return min(max(spend, 0.0), MAX_CATCH_UP * per_task) / self.drift
+        return min(max(spend, 0.0), MAX_CATCH_UP * per_task) / self.all.drift
 
 
 def _ratio(part: float, whole: float) -> float:

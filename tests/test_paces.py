@@ -16,9 +16,8 @@ from budget_router import Budget, BudgetRouter, Spend, Task
 from budget_router.errors import LedgerUnavailable
 from budget_router.memory import MemoryLedger
 from budget_router.paces import Key, Paces
-from budget_router.pacing import Pacer
 from budget_router.policies import Mixture
-from budget_router.sums import Sums
+from budget_router.sums import Standing, Sums
 from budget_router.upkeep import Upkeep
 from budget_router_sql import SqlLedger
 
@@ -112,23 +111,21 @@ def test_what_cannot_be_told_is_told_the_next_time():
     assert (book.told[KEY].spent, paces.sums(KEY).spent) == (87, 87)
 
 
-def test_a_worker_that_steers_by_old_news_works_a_deviation_off_more_slowly():
-    class Busy:
-        n_tasks = 0.0
+def target(everybody, *, n_unseen, mine=Sums(), untold=Sums()):  # noqa: B008  # a value
+    return Standing(everybody, mine, untold, n_unseen).target(100, horizon=50)
 
-        def exchange(self, told, asked):
-            self.n_tasks += 500
-            return {key: Sums(self.n_tasks, 100 * self.n_tasks, 100 * self.n_tasks) for key in asked}
 
-    paces = Paces(Busy())
-    pacer = Pacer(BUDGET, paces=paces)
-    slopes = []
-    for _ in range(3):
-        paces.exchange()
-        before = pacer.target()
-        pacer.decided(str(before), 1000, promised=1000)
-        slopes.append(before - pacer.target())
-    assert slopes[0] > 5 * slopes[1] == pytest.approx(5 * slopes[2], rel=0.2)
+def test_old_news_is_steered_by_gently_and_ones_own_at_once():
+    ahead = Sums(10_000, 1_000_000, 1_000_500)
+    assert [target(ahead, n_unseen=n) for n in (0, 10, 500)] == pytest.approx([90, 90, 100 - 500 / 1500])
+    assert target(ahead, n_unseen=500, untold=Sums(5, 500, 1000)) == pytest.approx(90)
+
+
+def test_where_news_is_too_old_each_worker_brakes_by_its_own_past():
+    ahead = Sums(1000, 100_000, 105_000)
+    assert target(ahead, n_unseen=1) == 0
+    assert target(ahead, n_unseen=500, mine=Sums(200, 20_000, 20_000)) > 90
+    assert target(ahead, n_unseen=500, mine=Sums(200, 20_000, 21_000)) == 0
 
 
 # --- routers
@@ -212,7 +209,7 @@ def test_a_ledger_that_is_away_is_said_once_and_leaves_the_worker_serving(caplog
 WORKER = """
 import os, sys
 from budget_router.paces import Key
-from budget_router.sums import Sums
+from budget_router.sums import Standing, Sums
 from budget_router_sql import SqlLedger
 
 key = Key("support", "a policy")
