@@ -8,6 +8,7 @@ from budget_router.menu import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsi
 from budget_router.policies import load_policy, save_policy
 from budget_router.records import Call, Decision, Outcome, Settlement, Spend
 from budget_router.refreshing import Refresh, refresh
+from budget_router.rolling_back import rollback
 from budget_router.router import BudgetRouter
 from budget_router.tariffs import Tariff, Tariffs
 from budget_router.task import Task
@@ -37,5 +38,6 @@ __all__ = [
     "export",
     "load_policy",
     "refresh",
+    "rollback",
     "save_policy",
 ]

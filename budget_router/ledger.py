@@ -31,6 +31,10 @@ class Registry(Protocol):
         """Version that serves the menu now, `None` before the first promotion; cheap, asked every few seconds."""
         ...
 
+    def promoted(self, menu_hash: str) -> list[str]:
+        """Versions in the order in which they were made to serve a menu, the active one last."""
+        ...
+
     def load(self, version: str) -> PolicyRecord:
         """The saved policy; raises ArtifactError if there is none of that version."""
         ...

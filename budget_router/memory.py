@@ -35,7 +35,7 @@ class MemoryRegistry:
 
     def __init__(self) -> None:
         self._policies: dict[str, PolicyRecord] = {}
-        self._active: dict[str, str] = {}
+        self._promoted: dict[str, list[str]] = defaultdict(list)
         self._lock = threading.Lock()
 
     def save(self, policy: PolicyRecord) -> None:
@@ -47,11 +47,16 @@ class MemoryRegistry:
         """Make a saved version the active one of its menu; raises ArtifactError if it was never saved."""
         policy = self.load(version)
         with self._lock:
-            self._active[policy.menu_hash] = version
+            if self.active_version(policy.menu_hash) != version:
+                self._promoted[policy.menu_hash].append(version)
 
     def active_version(self, menu_hash: str) -> str | None:
         """Version that serves the menu now, `None` before the first promotion."""
-        return self._active.get(menu_hash)
+        return next(reversed(self._promoted.get(menu_hash, ())), None)
+
+    def promoted(self, menu_hash: str) -> list[str]:
+        """Versions in the order in which they were made to serve a menu, the active one last."""
+        return list(self._promoted.get(menu_hash, ()))
 
     def load(self, version: str) -> PolicyRecord:
         """The saved policy; raises ArtifactError if there is none of that version."""

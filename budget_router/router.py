@@ -141,6 +141,7 @@ class BudgetRouter:
         self._is_pinned = policy is not None
         self._unpriced: set[str] = set()
         self._is_alone = False
+        self._refused: str | None = None
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
         self._promotions = Upkeep(self.reload, every_seconds=reload_seconds)
@@ -431,13 +432,14 @@ class BudgetRouter:
         """
         if self._is_pinned:
             return False
-        registry = self.ledger.registry
+        registry, version = self.ledger.registry, None
         try:
             version = registry.active_version(self.menu.hash)
-            if version is None or version == self._policy.version:
+            if version is None or version in {self._policy.version, self._refused}:
                 return False
             self._go_by(policy_from(registry.load(version), self.menu, unit=self._unit))
         except (ArtifactError, LedgerUnavailable) as error:
+            self._refused = version if isinstance(error, ArtifactError) else None  # what is saved stays as it is
             _log.warning("policy %s goes on serving: %s", self._policy.version, error)
             return False
         return True

@@ -340,6 +340,7 @@ def an_earlier_policy_can_be_promoted_again(ledger: Ledger) -> None:
     for version in ("p1", "p2", "p2", "p1"):
         registry.promote(version)
         assert registry.active_version(MENU.hash) == version
+    assert registry.promoted(MENU.hash) == ["p1", "p2", "p1"]
 
 
 @promise

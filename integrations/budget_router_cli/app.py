@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from budget_router import Budget, BudgetRouterError, Menu, Refresh
 from budget_router import export as export_ledger
 from budget_router import refresh as refresh_ledger
+from budget_router import rollback as rollback_policy
 from budget_router.errors import InvalidInput
 from budget_router.evaluation import OffPolicyEstimate
 from budget_router_cli import books, recording
@@ -285,6 +286,14 @@ def promote(version: Annotated[str, typer.Argument(help="As `policies` lists it.
     with opened(ledger) as book:
         book.registry.promote(version)
     typer.echo(f"{version} serves; routers of its menu pick it up within seconds")
+
+
+@app.command(epilog="Example: budget-router rollback --ledger sqlite:///spend.db")
+def rollback(ledger: LedgerUrl, as_json: AsJson = False) -> None:
+    """Let the policy serve again that served before, under the menu of the latest decision; again, the one before that."""
+    with opened(ledger) as book:
+        version = rollback_policy(book, menu=book.latest().menu)
+    typer.echo(json.dumps({"version": version}) if as_json else f"{version} serves again; routers pick it up within seconds")
 
 
 @app.command(epilog="Example: budget-router export spend.parquet --ledger sqlite:///spend.db --since 30d")

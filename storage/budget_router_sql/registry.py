@@ -42,6 +42,12 @@ class SqlRegistry:
         with self._database.read() as connection:
             return connection.execute(_LAST_PROMOTION.where(promotions.c.menu_hash == menu_hash)).scalar()
 
+    def promoted(self, menu_hash: str) -> list[str]:
+        """Versions in the order in which they were made to serve a menu, the active one last."""
+        in_order = select(promotions.c.version).where(promotions.c.menu_hash == menu_hash).order_by(promotions.c.position)
+        with self._database.read() as connection:
+            return list(connection.execute(in_order).scalars())
+
     def load(self, version: str) -> PolicyRecord:
         """The saved policy; raises ArtifactError if there is none of that version."""
         with self._database.read() as connection:
