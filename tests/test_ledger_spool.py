@@ -3,14 +3,16 @@
 import logging
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from budget_router import Budget, BudgetRouter, Spend
 from budget_router.errors import ForeignLedger, LedgerUnavailable
 from budget_router.testing import MENU, TASK, example_call, example_decision, example_outcome, example_settlement, recorded
-from budget_router_sql import SqlLedger
+from budget_router_sql import SqlLedger, migrate
 from budget_router_sql.batches import Batches
 from budget_router_sql.entries import closed
 from budget_router_sql.spilling import Spilling
@@ -93,6 +95,39 @@ sys.stdin.readline()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+def test_a_worker_starts_while_the_database_is_away_if_its_spool_knows_the_ledger(postgres, database, url, path, caplog):
+    with SqlLedger(url, spool=path) as ledger:
+        salt = ledger.salt
+    with outage(postgres, database):
+        with pytest.raises(LedgerUnavailable):
+            SqlLedger(url, spool=path.with_name("another.db"), busy_seconds=1)
+        late = SqlLedger(url, spool=path, busy_seconds=1)
+        assert late.salt == salt
+        router = BudgetRouter(MENU, Budget(per_task=5000), ledger=late)
+        decision = router.decide(TASK)
+        router.settle(decision, Spend(prompt_tokens=10, completion_tokens=20))
+    wait_until_back(late)
+    assert late.decision(decision.id).settlement.spend.prompt_tokens == 10
+    late.close()
+
+
+def test_what_was_spooled_goes_to_no_ledger_but_its_own(postgres, database, url, path, caplog):
+    SqlLedger(url, spool=path).close()
+    with outage(postgres, database):
+        late = SqlLedger(url, spool=path, busy_seconds=1)
+        recorded(late)
+        postgres.execute("DROP DATABASE {} WITH (FORCE)", database)
+        postgres.execute("CREATE DATABASE {}", database)
+        migrate(url)
+    deadline = time.monotonic() + 20
+    while "not the ledger that they are for" not in caplog.text and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert late._spilling.is_away
+    late.close()
+    with SqlLedger(url) as other:
+        assert list(other.read()) == []
+
+
 def test_what_a_killed_worker_had_spooled_is_replayed_by_the_next_once(postgres, database, url, path, caplog):
     command = [sys.executable, "-W", "error", "-c", SPOOLER, url, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:

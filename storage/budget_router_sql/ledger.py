@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, get_args
 from sqlalchemy import Select, delete, insert, select, update
 
 from budget_router.caps import Caps
-from budget_router.errors import BudgetRouterError, InvalidInput, LedgerUnavailable, UnknownDecision
+from budget_router.errors import BudgetRouterError, ForeignLedger, InvalidInput, LedgerUnavailable, UnknownDecision
 from budget_router.menu import Menu
 from budget_router.paces import Paces
 from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settlement, now
@@ -31,7 +31,7 @@ from budget_router_sql.reading import assembled, latest_decision, one_decision, 
 from budget_router_sql.registry import SqlRegistry
 from budget_router_sql.schema import decisions, erasures, meta, task_ngrams
 from budget_router_sql.spilling import Spilling
-from budget_router_sql.spool import Spool
+from budget_router_sql.spool import Spool, known_salt
 from budget_router_sql.writer import Writer, drain_on_sigterm, tell_nothing
 
 StoreText = Literal["full", "hash", "none"]
@@ -50,7 +50,8 @@ class SqlLedger:
         store_text: `full` keeps a task's text, `hash` the salted counts of its n-grams, `none` neither; its id, metadata and
             features are kept all the same.
         spool: local file that takes records while the database is away, and from which they are replayed; without one they are
-            refused. An acknowledgement then means the spool. What is read is the database alone.
+            refused. An acknowledgement then means the spool. What is read is the database alone. A worker whose spool knows the
+            ledger starts while the database is away, too.
         busy_seconds: how long a write waits for other writers.
 
     Raises:
@@ -58,7 +59,7 @@ class SqlLedger:
         ForeignLedger: the database is somebody else's; it is left as it is.
         NewerLedger: a newer version of this package wrote it; it is left as it is.
         OlderLedger: nobody has migrated the server's database to this version: `budget-router migrate` does.
-        LedgerUnavailable: the database cannot be opened.
+        LedgerUnavailable: the database cannot be opened, and no spool knows it.
     """
 
     def __init__(
@@ -74,11 +75,19 @@ class SqlLedger:
             raise InvalidInput(f"store_text is {store_text!r}: choose one of {', '.join(get_args(StoreText))}")
         self._database = Database(backend_of(url), durability=durability, busy_seconds=busy_seconds)
         batches = Batches(self._database)
+        check = None
         try:
-            make_ready(self._database, busy_seconds=busy_seconds)
-            with self._database.read() as connection:
-                self._salt: str = connection.execute(select(meta.c.value).where(meta.c.key == "salt")).scalar_one()
-            self._spilling = None if spool is None else self._spilling_into(spool, batches, is_durable=durability == "durable")
+            try:
+                self._salt = self._ready(busy_seconds)
+            except LedgerUnavailable:
+                salt = None if spool is None else known_salt(spool)
+                if salt is None:
+                    raise
+                self._salt, check = salt, partial(self._check_salt, busy_seconds)
+            self._spilling = None
+            if spool is not None:
+                kept = Spool(spool, salt=self._salt, is_durable=durability == "durable")
+                self._spilling = Spilling(batches, kept, name=self._database.shown_url, check=check)
         except BaseException:
             self._database.close()
             raise
@@ -235,8 +244,17 @@ class SqlLedger:
         else:
             self._writer.write(entry, tell_nothing)
 
-    def _spilling_into(self, path: str | Path, batches: Batches, *, is_durable: bool) -> Spilling:
-        return Spilling(batches, Spool(path, salt=self._salt, is_durable=is_durable), name=self._database.shown_url)
+    def _ready(self, busy_seconds: float) -> str:
+        """Bring the database to this version's schema, and return its salt."""
+        make_ready(self._database, busy_seconds=busy_seconds)
+        with self._database.read() as connection:
+            salt: str = connection.execute(select(meta.c.value).where(meta.c.key == "salt")).scalar_one()
+        return salt
+
+    def _check_salt(self, busy_seconds: float) -> None:
+        """Tell whether a database that was away when it was opened is the one whose spool was filled."""
+        if self._ready(busy_seconds) != self._salt:
+            raise ForeignLedger(f"{self._database.shown_url} is not the ledger of the spool: give each ledger a spool of its own")
 
     def _catch_up(self) -> None:
         """Let a reader find what this process has queued."""

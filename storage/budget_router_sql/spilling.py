@@ -2,9 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from budget_router.errors import BudgetRouterError, LedgerUnavailable
+from budget_router.errors import BudgetRouterError, LedgerError, LedgerUnavailable
 from budget_router_sql.batches import Answer, Batches
 from budget_router_sql.entries import Entry
 from budget_router_sql.spool import Spool
@@ -21,17 +21,36 @@ class Spilling:
 
     So what is spooled is acknowledged without a look at the database: a decision stands as it was given, and a record of a
     decision that stands nowhere is found out, logged and laid aside when it is replayed.
+
+    Args:
+        batches: to the database.
+        spool: for what the database does not take.
+        name: of the database, for the log.
+        check: of a database that was away from the start, before anything is written to it; raises LedgerError.
+        retry_seconds: between two attempts to reach the database.
     """
 
-    def __init__(self, batches: Batches, spool: Spool, *, name: str, retry_seconds: float = RETRY_SECONDS) -> None:
+    def __init__(
+        self,
+        batches: Batches,
+        spool: Spool,
+        *,
+        name: str,
+        check: Callable[[], None] | None = None,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
         self._batches = batches
         self._spool = spool
         self._name = name
+        self._check = check
         self._retry_seconds = retry_seconds
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._replayer: threading.Thread | None = None
-        if len(spool):
+        if check is not None:
+            _log.error("%s: the database is away, records go to the spool %s", name, spool.path)
+            self._start_replaying()
+        elif len(spool):
             _log.warning("%s: %d entries wait in the spool %s from before", name, len(spool), spool.path)
             self._try_to_replay()
 
@@ -76,6 +95,16 @@ class Spilling:
                     self._replayer = None
                     return
 
+    def _checked(self, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except LedgerUnavailable:
+            raise
+        except LedgerError as error:
+            _log.error("%s: records go on to the spool, for this is not the ledger that they are for: %s", self._name, error)
+            raise LedgerUnavailable(str(error)) from error
+        self._check = None
+
     def _try_to_replay(self) -> None:
         try:
             self._replay()
@@ -83,6 +112,8 @@ class Spilling:
             self._start_replaying()
 
     def _replay(self) -> None:
+        if self._check is not None:
+            self._checked(self._check)
         while waiting := self._spool.waiting(REPLAYED_AT_ONCE):
             answers = self._batches.write([entry for _, entry in waiting])
             refused = [

@@ -36,7 +36,7 @@ class Spool:
         try:
             self._file = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5)
             try:
-                owned_by = self._open(owner, synchronous="FULL" if is_durable else "NORMAL")
+                owned_by = self._open(owner, salt=salt, synchronous="FULL" if is_durable else "NORMAL")
             except BaseException:
                 self._file.close()
                 raise
@@ -46,7 +46,7 @@ class Spool:
             self._file.close()
             raise ForeignLedger(f"the spool {str(self.path)!r} belongs to another ledger: give each ledger a file of its own")
 
-    def _open(self, owner: str, *, synchronous: str) -> str:
+    def _open(self, owner: str, *, salt: str, synchronous: str) -> str:
         self._file.execute("PRAGMA journal_mode = WAL")
         self._file.execute(f"PRAGMA synchronous = {synchronous}")
         self._file.execute("PRAGMA secure_delete = ON")
@@ -54,9 +54,12 @@ class Spool:
         self._file.execute("CREATE TABLE IF NOT EXISTS owner (name TEXT PRIMARY KEY)")
         self._file.execute("CREATE TABLE IF NOT EXISTS waiting (position INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL)")
         self._file.execute("CREATE TABLE IF NOT EXISTS refused (position INTEGER PRIMARY KEY, entry TEXT NOT NULL, why TEXT)")
+        self._file.execute("CREATE TABLE IF NOT EXISTS salted (salt TEXT NOT NULL)")
         if not self._file.execute("SELECT 1 FROM owner").fetchall():
             self._file.execute("INSERT INTO owner VALUES (?)", (owner,))
         ((owned_by,),) = self._file.execute("SELECT name FROM owner").fetchall()
+        if owned_by == owner and not self._file.execute("SELECT 1 FROM salted").fetchall():
+            self._file.execute("INSERT INTO salted VALUES (?)", (salt,))
         self._file.execute("COMMIT")
         return str(owned_by)
 
@@ -107,3 +110,15 @@ class Spool:
         """Let go of the file; closing twice changes nothing."""
         with self._lock, closing(self._file):
             pass
+
+
+def known_salt(path: str | Path) -> str | None:
+    """Salt of the ledger that a spool belongs to; `None` where there is no spool yet."""
+    if not Path(path).exists():
+        return None
+    try:
+        with closing(sqlite3.connect(path, timeout=5)) as file:
+            row = file.execute("SELECT salt FROM salted").fetchone()
+    except sqlite3.Error:
+        return None
+    return None if row is None else str(row[0])
