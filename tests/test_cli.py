@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from budget_router_cli import main
+
 COMMAND = [sys.executable, "-c", "from budget_router_cli import main; main()"]
 
 
@@ -16,6 +18,22 @@ def typed(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
+
+
+@pytest.fixture
+def typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Types into this process, which has all that a command imports; what was said, and with which code it ended."""
+
+    def type_here(*words: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["budget-router", *words])
+        monkeypatch.setenv("COLUMNS", "100")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return type_here
 
 
 @pytest.fixture(scope="module")
@@ -92,21 +110,27 @@ def test_refresh_without_promotion_leaves_the_active_policy_alone(told):
         (["what"], 2, "No such command"),
     ],
 )
-def test_a_slip_is_told_in_words_on_standard_error(words, code, said, tmp_path):
+def test_a_slip_is_told_in_words_on_standard_error(words, code, said, tmp_path, typed_here):
     (tmp_path / "notes.txt").write_text("these are notes, and no database at all " * 50)
 
-    done = typed(*words, folder=tmp_path)
+    ended, out, error = typed_here(*words)
 
-    assert done.returncode == code
-    assert said in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    assert ended == code
+    assert said in " ".join(error.split())
+    assert "Traceback" not in error
+    assert out == ""
     assert (tmp_path / "notes.txt").read_text().startswith("these are notes")
 
 
-@pytest.mark.parametrize("command", ["demo", "record", "train", "refresh", "policies", "promote"])
-def test_every_command_has_help_with_an_example(command, tmp_path):
-    done = typed(command, "--help", folder=tmp_path)
+@pytest.mark.parametrize("command", ["demo", "record", "train", "refresh", "policies", "promote", "rollback"])
+def test_every_command_has_help_with_an_example(command, typed_here):
+    ended, out, _ = typed_here(command, "--help")
 
-    assert done.returncode == 0
-    assert f"Example: budget-router {command}" in " ".join(done.stdout.split())
+    assert ended == 0
+    assert f"Example: budget-router {command}" in " ".join(out.split())
+
+
+def test_a_slip_in_a_terminal_ends_the_process_with_a_failure(tmp_path):
+    done = typed("policies", "--ledger", "sqlite:///nowhere.db", folder=tmp_path)
+    assert done.returncode == 1
+    assert "no ledger at" in done.stderr
