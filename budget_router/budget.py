@@ -14,8 +14,9 @@ Unit = Literal["tokens", "completion_tokens", "usd", "seconds"]
 Window = Literal["hour", "day", "month", "run"]
 """What a hard cap holds over: any hour, any day, any 31 days, however they begin; or one thread, one run where there is none."""
 
-Shortage = Literal["cheapest", "wait", "refuse"]
-"""What becomes of a task that its cap has too little left for: the cheapest strategy, some patience, or CapReached at once."""
+Shortage = Literal["cheapest", "wait", "ask", "refuse"]
+"""What becomes of a task that its cap has too little left for: the cheapest strategy, some patience, what the router's `ask`
+answers, or CapReached at once."""
 
 _MOST_COUNTED = 2**62
 """Databases count up to 2**63 - 1, and sums have to be counted too."""

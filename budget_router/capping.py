@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from budget_router.budget import Budget
 from budget_router.caps import Cap, Caps
 from budget_router.costs import most_billed, upper_bound
-from budget_router.errors import CapReached
+from budget_router.errors import CapReached, InvalidInput
 from budget_router.menu import Menu
-from budget_router.records import Call, Decision
+from budget_router.records import Call, Decision, usd
 from budget_router.tariffs import Tariffs
 from budget_router.task import Task
 
@@ -27,6 +28,35 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
 
 
+@dataclass(frozen=True)
+class Shortfall:
+    """A task that its cap has too little left for: what whoever is asked goes by."""
+
+    task: Task
+    budget: Budget
+    wanted: str
+    """Strategy that was drawn."""
+    needs: float
+    """Most that it may bill, in the budget's unit, as is what is left."""
+    left: float
+    menu: tuple[str, ...]
+    """Names of all strategies."""
+    fitting: tuple[str, ...]
+    """Strategies that would fit now, the one that may bill the least first."""
+    free_at: datetime | None
+    """When some of the cap comes free at the latest; `None` when nothing is going to by itself."""
+
+    def __str__(self) -> str:
+        unit = self.budget.unit.replace("_", " ")
+        return f"{self.wanted} may bill {self.needs:g} {unit}, and the cap has {self.left:g} left: " + (
+            f"{', '.join(self.fitting)} would fit" if self.fitting else "nothing fits"
+        )
+
+
+Ask = Callable[[Shortfall], str]
+"""Answers a shortage with `cheapest`, `wait`, `refuse`, or the name of a strategy that is to be taken instead."""
+
+
 class Capping:
     """The hard caps of one router's budgets.
 
@@ -37,8 +67,10 @@ class Capping:
         tariffs: for budgets in USD.
         model: that strategies without one of their own run on.
         patience: of budgets that wait on shortage.
+        ask: what budgets that ask on shortage do.
 
     Raises:
+        InvalidInput: a budget asks on shortage, and there is nobody to ask.
         Unbounded: a budget has a hard cap, and a strategy no `max_tokens`.
         UnknownTariff: of such a budget in USD.
     """
@@ -52,6 +84,7 @@ class Capping:
         tariffs: Tariffs,
         model: str | None,
         patience: Patience,
+        ask: Ask | None = None,
     ) -> None:
         self._caps = caps
         self._menu = menu
@@ -59,6 +92,12 @@ class Capping:
         self._tariffs = tariffs
         self._model = model
         self._patience = patience
+        self._ask = ask
+        if ask is None and any(budget.on_shortage == "ask" for budget in budgets):
+            raise InvalidInput(
+                "on_shortage is 'ask', and the router has nobody to ask: give it ask=..., a function of the Shortfall that says "
+                "'cheapest', 'wait', 'refuse' or a strategy's name (in LangGraph ask_by_interrupt), or take another on_shortage"
+            )
         self.is_needed = any(budget.hard_cap is not None for budget in budgets)
         if self.is_needed:
             self._bounds("")
@@ -72,26 +111,39 @@ class Capping:
             budget: that it draws on; without a hard cap anything fits.
             decision_id: that it is reserved under.
             run: thread or run that the decision is part of.
-            is_forced: the caller chose it: no other will do.
+            is_forced: the caller chose it: no other will do, and nobody is asked.
 
         Raises:
             CapReached: what is left does not suffice, and nothing was reserved.
+            InvalidInput: whoever was asked named no strategy of the menu.
         """
         cap = Cap.of(budget, run=run)
         if cap is None:
             return action
         bounds = self._bounds(task.text)
+
+        def reserve(column: int) -> None:
+            self._caps().reserve(cap, decision_id, bounds[column])
+
         if budget.on_shortage == "wait":
-            self._wait(lambda: self._caps().reserve(cap, decision_id, bounds[action]))
+            self._wait(lambda: reserve(action))
             return action
         try:
-            self._caps().reserve(cap, decision_id, bounds[action])
-        except CapReached:
-            cheapest = bounds.index(min(bounds))
-            if budget.on_shortage == "refuse" or is_forced or bounds[cheapest] == bounds[action]:
+            reserve(action)
+        except CapReached as short:
+            if budget.on_shortage == "refuse" or is_forced:
                 raise
-            self._caps().reserve(cap, decision_id, bounds[cheapest])
-            return cheapest
+            answer = self._asked(task, action, budget, bounds, short) if budget.on_shortage == "ask" else "cheapest"
+            if answer == "refuse":
+                raise
+            if answer == "wait":
+                self._wait(lambda: reserve(action))
+                return action
+            taken = bounds.index(min(bounds)) if answer == "cheapest" else self._menu.action(answer)
+            if bounds[taken] >= bounds[action] and answer == "cheapest":
+                raise
+            reserve(taken)
+            return taken
         return action
 
     def claim(self, decision: Decision, call: Call, *, prompt_tokens: int, completion_tokens: int) -> None:
@@ -125,6 +177,16 @@ class Capping:
     def _bounds(self, text: str) -> list[int]:
         """Most that each strategy may bill on a task."""
         return [upper_bound(strategy, text, unit=self._unit, tariffs=self._tariffs, model=self._model) for strategy in self._menu]
+
+    def _asked(self, task: Task, action: int, budget: Budget, bounds: Sequence[int], short: CapReached) -> str:
+        """What whoever is to be asked says of a shortage."""
+        assert self._ask is not None  # noqa: S101  # else no router was made
+        in_order = sorted(range(len(bounds)), key=lambda column: bounds[column])
+        fitting = tuple(self._menu.names[column] for column in in_order if bounds[column] <= short.left)
+        in_unit = usd if budget.unit == "usd" else float
+        left = in_unit(max(short.left, 0))
+        names = self._menu.names
+        return self._ask(Shortfall(task, budget, names[action], in_unit(short.asked), left, names, fitting, short.free_at))
 
     def _wait(self, reserve: Callable[[], None]) -> None:
         waited, pause = 0.0, _FIRST_PAUSE

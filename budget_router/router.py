@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from budget_router.budget import Budget
-from budget_router.capping import Capping, Patience, run_of
+from budget_router.capping import Ask, Capping, Patience, run_of
 from budget_router.costs import expected_cost
 from budget_router.errors import (
     ArtifactError,
@@ -77,6 +77,7 @@ class BudgetRouter:
         exploration: least probability of every strategy.
         horizon: decisions over which a deviation from the average is worked off.
         patience: of budgets with `on_shortage="wait"`.
+        ask: whom budgets with `on_shortage="ask"` ask, in the thread that decides.
         reload_seconds: how often the registry is asked for a newer policy; with 0, before each decision.
         share_seconds: how old the spend of others who serve the same budget from the same ledger may be when it is told: all keep
             the average together, from the first of them on; with 0, before each decision. `None`: this router keeps it alone.
@@ -97,6 +98,7 @@ class BudgetRouter:
         lend: float = 0.0,
         horizon: int = DEFAULT_HORIZON,
         patience: Patience | None = None,
+        ask: Ask | None = None,
         reload_seconds: float = DEFAULT_RELOAD_SECONDS,
         share_seconds: float | None = DEFAULT_SHARE_SECONDS,
         seed: int | None = None,
@@ -124,6 +126,7 @@ class BudgetRouter:
             tariffs=self.tariffs,
             model=model,
             patience=patience or Patience(),
+            ask=ask,
         )
         if isinstance(policy, LearnedPolicy) and (policy.menu.hash, policy.unit) != (menu.hash, self._unit):
             raise InvalidInput(
@@ -188,8 +191,8 @@ class BudgetRouter:
             action = self.menu.action(strategy)
             probabilities = np.eye(len(self.menu))[action]
         else:
-            with self._lock:
-                draw = self._rng.random()
+            is_asking = decision_id is not None and pacer.budget.on_shortage == "ask"
+            draw = _draw_of(decision_id or "", self.ledger.salt) if is_asking else self._drawn()
             cumulative = np.cumsum(probabilities)
             action = int(np.searchsorted(cumulative / cumulative[-1], draw, side="right"))
         reason: Reason = "policy" if strategy is None else "forced"
@@ -266,6 +269,10 @@ class BudgetRouter:
                 reason="reconsidered",
             )
             return self._recorded(again, task, pacer, promised=0.0)
+
+    def _drawn(self) -> float:
+        with self._lock:
+            return float(self._rng.random())
 
     def _stands(self, decision_id: str) -> bool:
         """Tell whether a decision under a hard cap is made again: it has reserved what it needs."""
@@ -509,6 +516,11 @@ class BudgetRouter:
                     f"{cheapest:g} {budget.unit}: raise the budget, add a cheaper strategy, or tell its true length by "
                     "typical_completion_tokens"
                 )
+
+
+def _draw_of(decision_id: str, salt: str) -> float:
+    """The draw of an id, in [0, 1): who was asked about a strategy finds it drawn again when the decision is made anew."""
+    return int(hash_text(decision_id, salt=salt)[:13], 16) / 16**13
 
 
 def _by_group(budgets: Sequence[Budget]) -> dict[str | None, Budget]:

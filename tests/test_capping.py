@@ -26,7 +26,7 @@ from budget_router import (
 from budget_router.capping import Patience
 from budget_router.caps import Cap
 from budget_router.costs import TEMPLATE_TOKENS, upper_bound
-from budget_router.errors import CapReached, LedgerUnavailable, Unbounded, UnknownTariff
+from budget_router.errors import CapReached, InvalidInput, LedgerUnavailable, Unbounded, UnknownTariff
 from budget_router.menu import EarlyStop, ExtendedCoT
 from budget_router.outcomes import OutcomeTable
 from budget_router_langchain import Booking, aexecute, execute, meter
@@ -48,7 +48,7 @@ TASK = Task(TEXT)
 
 
 def capped(hard_cap, *, ledger=None, menu=MENU, **fields):
-    options = {name: fields.pop(name) for name in ("patience", "tariffs", "model") if name in fields}
+    options = {name: fields.pop(name) for name in ("patience", "tariffs", "model", "ask") if name in fields}
     one = Budget(**{"per_task": 1000, "hard_cap": hard_cap, "window": "day", **fields})
     return BudgetRouter(menu, one, ledger=MemoryLedger() if ledger is None else ledger, seed=1, exploration=0, **options)
 
@@ -159,6 +159,77 @@ def test_patience_ends():
     with pytest.raises(CapReached):
         router.decide(TASK, strategy="self_consistency_5")
     assert sum(slept) == pytest.approx(2)
+
+
+def asked_for(answers, **fields):
+    """A router that asks, its cap used up but for a single shot; and what it has asked."""
+    shortfalls, replies = [], iter(answers)
+
+    def ask(shortfall):
+        shortfalls.append(shortfall)
+        return next(replies)
+
+    router = capped(FIVE + ONE, on_shortage="ask", ask=ask, menu=Menu(reversed(MENU.root)), **fields)
+    router.decide(TASK, strategy="self_consistency_5")
+    return router, shortfalls
+
+
+def decided_short(router):
+    """The first decision that a vote was drawn for; what fits is given back."""
+    while True:
+        decision = router.decide(TASK)
+        if decision.reason == "capped":
+            return decision
+        router.settle(decision, Spend())
+
+
+@pytest.mark.parametrize("answer", ["cheapest", "single_shot"])
+def test_a_budget_that_asks_takes_what_is_answered(answer):
+    router, shortfalls = asked_for([answer])
+    decision = decided_short(router)
+    assert (decision.strategy.name, decision.propensity) == ("single_shot", 1)
+    (shortfall,) = shortfalls
+    assert (shortfall.wanted, shortfall.needs, shortfall.left) == ("self_consistency_5", FIVE, ONE)
+    assert shortfall.fitting == ("single_shot",)
+    assert str(shortfall) == f"self_consistency_5 may bill {FIVE} tokens, and the cap has {ONE} left: single_shot would fit"
+
+
+@pytest.mark.parametrize("answer", ["refuse", "self_consistency_5", "wait"])
+def test_an_answer_that_does_not_help_refuses_the_task(answer):
+    router, _ = asked_for([answer], patience=Patience(seconds=1, sleep=lambda _: None))
+    with pytest.raises(CapReached):
+        decided_short(router)
+    assert left(router) == ONE
+
+
+def test_an_answer_that_names_no_strategy_is_refused():
+    router, _ = asked_for(["yes"])
+    with pytest.raises(InvalidInput, match="no strategy 'yes' on the menu"):
+        decided_short(router)
+
+
+def test_nobody_is_asked_about_a_strategy_that_was_forced():
+    router, shortfalls = asked_for([])
+    with pytest.raises(CapReached):
+        router.decide(TASK, strategy="self_consistency_5")
+    assert shortfalls == []
+
+
+def test_who_is_asked_about_a_decision_finds_the_same_strategy_drawn_again():
+    router, shortfalls = asked_for(["refuse"] * 100)
+    for number in range(50):
+        for _ in range(2):
+            try:
+                router.settle(router.decide(TASK, decision_id=f"d{number}"), Spend())
+            except CapReached:
+                continue
+    assert len(shortfalls) > 10
+    assert len(shortfalls) % 2 == 0
+
+
+def test_a_budget_that_asks_needs_somebody_to_ask():
+    with pytest.raises(InvalidInput, match="nobody to ask: give it ask="):
+        capped(1000, on_shortage="ask")
 
 
 def test_a_retry_reserves_nothing_more():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
@@ -23,12 +24,22 @@ from langgraph.types import Command, RetryPolicy, interrupt
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from budget_router import Budget, BudgetRouter, MemoryLedger, Menu, SelfConsistency, SingleShot, Task
-from budget_router.errors import InvalidInput, InvalidTask, NoAnswer
+from budget_router import Budget, BudgetRouter, MemoryLedger, Menu, SelfConsistency, SingleShot, Spend, Task
+from budget_router.errors import CapReached, InvalidInput, InvalidTask, NoAnswer
 from budget_router.ledger import Ledger
+from budget_router.policies.cold_start import ColdStart
+from budget_router.policies.contract import Choice, Prediction
 from budget_router.records import LoggedDecision
 from budget_router_langchain import meter
-from budget_router_langgraph import BudgetNode, BudgetState, SettleNode, budgeted_reasoner, route_by_strategy, task_from
+from budget_router_langgraph import (
+    BudgetNode,
+    BudgetState,
+    SettleNode,
+    ask_by_interrupt,
+    budgeted_reasoner,
+    route_by_strategy,
+    task_from,
+)
 from budget_router_sql import SqlLedger
 from tests.scripted import ScriptedModel, StreamingModel, billed, booked
 
@@ -478,6 +489,58 @@ def test_a_reasoning_node_that_waits_for_a_human_goes_on_with_its_decision(
     assert booked(only(router).calls) == billed(model)
     assert len(model.invoice) == 2
     assert only(router).settlement is not None
+
+
+class Dearest(ColdStart):
+    """Takes the last strategy of the menu, always."""
+
+    def choose(self, prediction: Prediction, budget: float, *, floor: float = 0.0) -> Choice:
+        shape = prediction.cost.shape
+        return Choice(np.broadcast_to(np.eye(shape[1])[-1], shape), 0.0, float(prediction.cost[:, -1].mean()))
+
+
+def graph_that_asks(ledger: Ledger, kind: str) -> tuple[BudgetRouter, ScriptedModel, Any]:
+    """A router whose cap is used up but for a single shot, and a graph on it that asks by an interrupt."""
+    menu = Menu([SingleShot(max_tokens=50, typical_completion_tokens=9), SelfConsistency(k=3, max_tokens=50)])
+    cap = Budget(per_task=1e6, hard_cap=500, window="day", on_shortage="ask")
+    policy = Dearest(menu, unit="tokens")
+    router = BudgetRouter(menu, cap, ledger=ledger, policy=policy, ask=ask_by_interrupt, exploration=0)
+    router.decide(Task("?"), strategy="self_consistency_3", decision_id="other")
+    model = ScriptedModel(["Answer: 4"], max_tokens=50)
+    graph = branching(router, model) if kind == "nodes" else alone(MessagesState, budgeted_reasoner(router, model))
+    return router, model, graph.compile(InMemorySaver(serde=STRICT))
+
+
+@pytest.mark.parametrize("kind", ["nodes", "reasoner"])
+def test_on_shortage_a_human_is_asked_by_an_interrupt(call: Callable[..., Any], ledger: Ledger, kind: str) -> None:
+    router, model, graph = graph_that_asks(ledger, kind)
+    thread = {"configurable": {"thread_id": "t1"}}
+
+    (asked,) = call(graph, ASK, thread)["__interrupt__"]
+    assert (asked.value["wanted"], asked.value["fitting"]) == ("self_consistency_3", ["single_shot"])
+    assert model.invoice == []
+
+    (again,) = call(graph, Command(resume="yes"), thread)["__interrupt__"]
+    assert again.value["answers"] == ["cheapest", "wait", "refuse", "single_shot", "self_consistency_3"]
+
+    call(graph, Command(resume={again.id: "single_shot"}), thread)
+    (logged,) = [one for one in entries(router) if one.decision.id != "other"]
+    assert (logged.decision.strategy.name, logged.decision.reason) == ("single_shot", "capped")
+    assert booked(logged.calls) == billed(model)
+    assert logged.settlement is not None
+
+
+def test_a_human_may_refuse_and_what_has_room_again_is_decided_on(call: Callable[..., Any], ledger: Ledger) -> None:
+    router, model, graph = graph_that_asks(ledger, "reasoner")
+    thread = {"configurable": {"thread_id": "t1"}}
+    call(graph, ASK, thread)
+    with pytest.raises(CapReached):
+        call(graph, Command(resume="refuse"), thread)
+    assert model.invoice == []
+
+    router.settle(router.ledger.decision("other").decision, Spend())
+    call(graph, None, thread)
+    assert len(model.invoice) == 3
 
 
 def test_a_budget_node_that_is_retried_in_place_keeps_its_decision(call: Callable[..., Any], router: BudgetRouter) -> None:

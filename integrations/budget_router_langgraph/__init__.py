@@ -7,6 +7,7 @@ except ImportError as error:
 
 from budget_router_langchain.asked import last_turn, task_from
 from budget_router_langchain.budget_state import BudgetState
+from budget_router_langgraph.asking import ask_by_interrupt
 from budget_router_langgraph.facts import agent_facts
 from budget_router_langgraph.nodes import BudgetNode, SettleNode, route_by_strategy
 from budget_router_langgraph.reasoner import budgeted_reasoner
@@ -18,6 +19,7 @@ __all__ = [
     "BudgetState",
     "SettleNode",
     "agent_facts",
+    "ask_by_interrupt",
     "budgeted_reasoner",
     "last_turn",
     "route_by_strategy",

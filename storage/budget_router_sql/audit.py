@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Select, Table, func, select
 from budget_router.errors import InvalidInput
 from budget_router.records import now
 from budget_router.tariffs import Tariffs
-from budget_router_sql import questions
+from budget_router_sql import cap_questions, questions
 from budget_router_sql.ledger import SqlLedger
 from budget_router_sql.prices import Priced, is_priced_right, long_or_hourly, mispriced, priced_calls
 from budget_router_sql.schema import (
@@ -63,9 +63,15 @@ KINDS = {
     "impossible_decision": Kind("a decision with values out of range", "find who writes past the ledger"),
     "impossible_settlement": Kind("a settlement with values out of range", "find who writes past the ledger"),
     "impossible_grade": Kind("a score outside 0 to 1", "find who writes past the ledger"),
+    "cap_miscounted": Kind("a hard cap's counters are not what its book adds up to", "restore the cap_ tables from a backup"),
     "late_calls": Kind("calls that ended after their decision was settled", "none: they are billed beside it", is_fault=False),
     "never_closed": Kind("a call that was opened and never closed", "book it: budget-router audit --close-open", is_fault=False),
     "never_settled": Kind("a decision that was never settled", "settle it if it still runs; it crashed if not", is_fault=False),
+    "reservation_unsettled": Kind(
+        "set aside under a hard cap, and nobody told what it billed",
+        "none: it is free again, but for open calls, which count as billed in full",
+        is_fault=False,
+    ),
     "never_opened": Kind(
         "a call that was closed and never opened", "open calls first: a crash then leaves a trace", is_fault=False
     ),
@@ -207,6 +213,7 @@ def audit(ledger: SqlLedger, *, tariffs: Tariffs | None = None, open_for: timede
             *questions.unfinished(before),
             *questions.impossible(),
             questions.unpriced(),
+            *cap_questions.of_caps(at),
             *mispriced(priced),
         ]
         if ledger.database.backend.numbers_without_gaps:
