@@ -7,7 +7,8 @@ import pytest
 from benchmarks import books as benchmark
 from benchmarks.books_made import MENU, TARIFFS, make
 from budget_router import Budget, refresh
-from budget_router_sql import SqlLedger, audit
+from budget_router.testing import NOON
+from budget_router_sql import SqlLedger, audit, spend
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="getrusage is POSIX")
 
@@ -29,3 +30,12 @@ def test_books_that_are_made_prove_and_teach(tmp_path):
     assert {one.kind: one.n for one in proof.findings if one.kind != "never_closed"} == {"never_settled": 3}
     assert (proof.n_decisions, proof.n_priced_again) == (2500, proof.calls.n_calls)
     assert learned.n_decisions == 2497
+
+
+@pytest.mark.parametrize("by", [(), ("group", "strategy"), ("day", "policy_version", "reason"), ("run_id",)])
+def test_a_whole_file_is_added_up_as_the_database_adds_a_window(tmp_path, by):
+    make(tmp_path / "books.db", 2500)
+    with SqlLedger(f"sqlite:///{tmp_path / 'books.db'}") as ledger:
+        whole, window = spend(ledger, by=by), spend(ledger, by=by, since=NOON)
+    assert (whole.rows, whole.total) == (window.rows, window.total)
+    assert whole.total.n_decisions == 2500

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Integer, create_engine, insert, literal_column
+from sqlalchemy import create_engine, insert
 
-from budget_router_sql.columns import ROWS_AT_ONCE, Fingerprints, chunks, numbers
+from budget_router_sql.columns import ROW, ROWS_AT_ONCE, Fingerprints, chunks, numbers
 from budget_router_sql.schema import decisions, menus
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -58,8 +58,7 @@ def test_rows_come_in_the_order_of_their_keys_however_far_apart_these_lie():
         names = [f"menu {number}" for number in range(ROWS_AT_ONCE + 3)]
         connection.execute(insert(menus), [{"hash": name, "strategies": "[]"} for name in names])
         connection.exec_driver_sql("UPDATE menus SET rowid = 1000000000000 WHERE hash = 'menu 0'")
-        row = literal_column("rowid", Integer)
-        by_row = [json.loads(array) for (array,) in chunks(connection, menus, [menus.c.hash], key=row)]
+        by_row = [json.loads(array) for (array,) in chunks(connection, menus, [menus.c.hash], key=ROW)]
         by_name = [json.loads(array) for (array,) in chunks(connection, menus, [menus.c.hash], key=menus.c.hash)]
         decisions.create(connection)
         assert list(chunks(connection, decisions, [decisions.c.id], key=decisions.c.id)) == []

@@ -5,16 +5,20 @@ can be made to.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json
-from sqlalchemy import ColumnElement, Connection, FromClause, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Integer, Table, bindparam, func, literal_column, select
 
 ROWS_AT_ONCE = 4096
 """Rows of one array that the database writes: some hundred KiB."""
+ROW = literal_column("rowid", Integer)
+"""The key of a table in the order of writing."""
 _WORD_BYTES = 8
+_SURE_COUNT = 2**40
+"""Counts below which sums of millions are whole numbers of 64 bits."""
 
 Ids = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
@@ -74,8 +78,38 @@ class Fingerprints:
         return np.asarray(mixed * self._odd)
 
 
+class Rows(NamedTuple):
+    """Some columns of a table, in the order of writing; (n_rows,) each."""
+
+    ids: tuple[Ids, ...]
+    counts: tuple[Numbers, ...]
+    is_known: NDArray[np.bool_]
+    """Whether there is a number in the last column of counts."""
+
+
+def read(connection: Connection, prints: Fingerprints, table: Table, ids: Sequence[str], counts: Sequence[str] = ()) -> Rows:
+    """Read columns of ids and of counts; raises ValueError where something else, or a count too large to add up, stands."""
+    columns = [table.c[name] for name in (*ids, *counts)]
+    read_ids: list[list[Ids]] = [[np.empty(0, np.uint64)] for _ in ids]
+    read_counts: list[list[Numbers]] = [[np.empty(0, np.int64)] for _ in counts]
+    known: list[NDArray[np.bool_]] = [np.empty(0, np.bool_)]
+    for arrays in chunks(connection, table, columns, key=ROW):
+        for so_far, array in zip(read_ids, arrays, strict=False):
+            so_far.append(prints.of(array))
+        is_known = np.empty(0, np.bool_)
+        for numbered, array in zip(read_counts, arrays[len(ids) :], strict=True):
+            found, is_known = numbers(array)
+            numbered.append(found)
+        known.append(is_known)
+    return Rows(
+        tuple(np.concatenate(parts) for parts in read_ids),
+        tuple(np.concatenate(parts) for parts in read_counts),
+        np.concatenate(known),
+    )
+
+
 def numbers(array: str) -> tuple[Numbers, NDArray[np.bool_]]:
-    """Whole numbers of a JSON array, 0 where there is none, and where there is one; raises ValueError at anything else."""
+    """Counts of a JSON array, 0 where there is none, and where there is one; raises ValueError at anything else."""
     told = from_json(array)
     found = np.array(told)
     if found.dtype == np.object_:
@@ -83,9 +117,15 @@ def numbers(array: str) -> tuple[Numbers, NDArray[np.bool_]]:
         found = np.array([0 if number is None else number for number in told])
     else:
         known = np.ones(len(told), dtype=np.bool_)
-    if found.dtype != np.int64:
-        raise ValueError(f"{found.dtype} where counts are expected")
+    if found.dtype != np.int64 or found.min() < 0 or found.max() >= _SURE_COUNT:
+        raise ValueError("no counts, or counts too large to add up")
     return found, known
+
+
+def sums(counts: Numbers, first: Numbers, last: Numbers) -> Numbers:
+    """Sums of stretches of counts, each from its first place up to its last."""
+    so_far = np.append(0, np.cumsum(counts))
+    return np.asarray(so_far[last] - so_far[first])
 
 
 def _of_one_length(array: bytes) -> NDArray[np.uint8] | None:

@@ -4,26 +4,13 @@ Ids have no order, so each that a file looks up is a place of its own: two milli
 sorted here they take seconds. What is ruled out need not be asked; what is not, is asked of the database, which names it.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import Connection, Integer, Table, literal_column
+from sqlalchemy import Connection
 
-from budget_router_sql.columns import Fingerprints, Ids, Numbers, chunks, numbers
+from budget_router_sql.columns import Fingerprints, Ids, Rows, chunks, read, sums
 from budget_router_sql.schema import call_closings, call_openings, decisions, outcomes, samples, settlements
 
 _AMOUNTS = ("prompt_tokens", "completion_tokens", "nano_usd")
-_SURE_COUNT = 2**52
-"""Counts up to which sums of many are whole numbers of 64 bits."""
-_ROW = literal_column("rowid", Integer)
-
-
-class _Rows(NamedTuple):
-    ids: tuple[Ids, ...]
-    counts: tuple[Numbers, ...]
-    is_priced: NDArray[np.bool_]
 
 
 def ruled_out(connection: Connection, rng: np.random.Generator) -> frozenset[str]:
@@ -34,18 +21,18 @@ def ruled_out(connection: Connection, rng: np.random.Generator) -> frozenset[str
     """
     prints = Fingerprints(rng)
     try:  # the largest first, while nothing else is held
-        closed = _read(connection, prints, call_closings, ["id", "decision_id"], _AMOUNTS)
-        settled = _read(connection, prints, settlements, ["decision_id"], [*_AMOUNTS, "n_calls"])
-    except (ValueError, OverflowError):
+        closed = read(connection, prints, call_closings, ["id", "decision_id"], _AMOUNTS)
+        settled = read(connection, prints, settlements, ["decision_id"], ["n_calls", *_AMOUNTS])
+    except ValueError:
         return frozenset()
     is_uneven = _is_uneven(closed, settled)
     closed_pairs, calls, billed, ended = map(np.sort, (prints.pairs(*closed.ids), *closed.ids, *settled.ids))
     del closed, settled
-    opened = _read(connection, prints, call_openings, ["id", "decision_id"]).ids
+    opened = read(connection, prints, call_openings, ["id", "decision_id"]).ids
     opened_pairs, openings, opened_for = map(np.sort, (prints.pairs(*opened), *opened))
-    drawn_by, drawn_for = _read(connection, prints, samples, ["call_id", "decision_id"]).ids
+    drawn_by, drawn_for = read(connection, prints, samples, ["call_id", "decision_id"]).ids
     drawn = np.sort(prints.pairs(drawn_by, drawn_for)[drawn_by != 0])
-    (graded,) = _read(connection, prints, outcomes, ["decision_id"]).ids
+    (graded,) = read(connection, prints, outcomes, ["decision_id"]).ids
     decided = np.sort(_decided(connection, prints))
     n_both = _n_among(openings, calls)
     may_be = {
@@ -65,50 +52,23 @@ def ruled_out(connection: Connection, rng: np.random.Generator) -> frozenset[str
     return frozenset(name for name, is_suspected in may_be.items() if not is_suspected)
 
 
-def _read(connection: Connection, prints: Fingerprints, table: Table, ids: Sequence[str], counts: Sequence[str] = ()) -> _Rows:
-    """Columns of a table in the order of writing."""
-    columns = [table.c[name] for name in (*ids, *counts)]
-    read_ids: list[list[Ids]] = [[np.empty(0, np.uint64)] for _ in ids]
-    read_counts: list[list[Numbers]] = [[np.empty(0, np.int64)] for _ in counts]
-    priced: list[NDArray[np.bool_]] = [np.empty(0, np.bool_)]
-    for arrays in chunks(connection, table, columns, key=_ROW):
-        for known, array in zip(read_ids, arrays, strict=False):
-            known.append(prints.of(array))
-        for name, so_far, array in zip(counts, read_counts, arrays[len(ids) :], strict=True):
-            found, is_known = numbers(array)
-            so_far.append(found)
-            if name == "nano_usd":
-                priced.append(is_known)
-    together = tuple(np.concatenate(known) for known in read_ids)
-    return _Rows(together, tuple(np.concatenate(so_far) for so_far in read_counts), np.concatenate(priced))
-
-
 def _decided(connection: Connection, prints: Fingerprints) -> Ids:
     """Ids of all decisions, read off their index."""
     read = [prints.of(array) for (array,) in chunks(connection, decisions, [decisions.c.id], key=decisions.c.id)]
     return np.concatenate([np.empty(0, np.uint64), *read])
 
 
-def _is_uneven(closed: _Rows, settled: _Rows) -> bool:
+def _is_uneven(closed: Rows, settled: Rows) -> bool:
     """Whether a settlement may be other than the sum of its calls."""
-    if any(len(counts) and not 0 <= counts.min() <= counts.max() < _SURE_COUNT for counts in (*closed.counts, *settled.counts)):
-        return True
     order, in_order = np.argsort(closed.ids[1]), np.argsort(settled.ids[0])
     billed, of = closed.ids[1][order], settled.ids[0][in_order]
     first, last = np.searchsorted(billed, of), np.searchsorted(billed, of, side="right")
-    settled = _Rows((of,), tuple(counts[in_order] for counts in settled.counts), settled.is_priced[in_order])
-    prompt, completion, nano_usd = (_sums(counts[order], first, last) for counts in closed.counts)
-    n_priced = _sums(closed.is_priced[order].astype(np.int64), first, last)
-    n_calls, is_priced = last - first, settled.is_priced
-    money = np.where(is_priced, (n_priced < n_calls) | (nano_usd != settled.counts[2]), (n_priced == n_calls) & (n_calls > 0))
-    is_even = (prompt == settled.counts[0]) & (completion == settled.counts[1]) & (n_calls == settled.counts[3]) & ~money
-    return not is_even.all()
-
-
-def _sums(counts: Numbers, first: Numbers, last: Numbers) -> Numbers:
-    """Sums of stretches of counts, each from its first place up to its last."""
-    so_far = np.append(0, np.cumsum(counts))
-    return np.asarray(so_far[last] - so_far[first])
+    told_calls, *told = (counts[in_order] for counts in settled.counts)
+    prompt, completion, nano_usd = (sums(counts[order], first, last) for counts in closed.counts)
+    n_priced = sums(closed.is_known[order].astype(np.int64), first, last)
+    n_calls, is_priced = last - first, settled.is_known[in_order]
+    money = np.where(is_priced, (n_priced < n_calls) | (nano_usd != told[2]), (n_priced == n_calls) & (n_calls > 0))
+    return not ((prompt == told[0]) & (completion == told[1]) & (n_calls == told_calls) & ~money).all()
 
 
 def _n_among(some: Ids, among: Ids) -> int:
