@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection, Select, Table, func, select
+import numpy as np
+from sqlalchemy import Connection, Select, Table
 
 from budget_router.errors import InvalidInput
 from budget_router.records import now
@@ -18,6 +19,7 @@ from budget_router_sql.ledger import SqlLedger
 from budget_router_sql.prices import Priced, is_priced_right, long_or_hourly, mispriced, priced_calls
 from budget_router_sql.schema import (
     call_closings,
+    call_openings,
     decisions,
     erasures,
     outcomes,
@@ -25,12 +27,14 @@ from budget_router_sql.schema import (
     promotions,
     settlements,
 )
+from budget_router_sql.screen import ruled_out
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 OPEN_FOR = timedelta(hours=1)
 """After which a call or a decision that has not ended is told of: longer than any we know of takes."""
+_NUMBERED = (decisions, outcomes, policies, promotions, erasures)
 MOST_NAMED = 100
 """Findings of a kind that are named; all are counted."""
 
@@ -205,42 +209,50 @@ def audit(ledger: SqlLedger, *, tariffs: Tariffs | None = None, open_for: timede
     at = now()
     before = at - open_for
     with ledger.database.survey() as connection:
-        calls, settled = _amount(connection, call_closings), _amount(connection, settlements)
+        backend = ledger.database.backend
+        answered = ruled_out(connection, np.random.default_rng()) if backend.looks_up_one_by_one else frozenset()
+        totals, asked = _look_over(connection)
         priced = priced_calls(connection, tariffs or Tariffs())
-        asked = [
-            questions.uneven_settlements(),
-            *questions.orphans(),
-            *questions.unfinished(before),
-            *questions.impossible(),
-            questions.unpriced(),
-            *cap_questions.of_caps(at),
-            *mispriced(priced),
-        ]
-        if ledger.database.backend.numbers_without_gaps:
-            asked += [questions.missing_positions(table) for table in (decisions, outcomes, policies, promotions, erasures)]
+        relations = {"uneven_settlements": questions.uneven_settlements(), **questions.orphans(), **questions.unfinished(before)}
+        asked += [question for name, question in relations.items() if name not in answered]
+        asked += [*cap_questions.of_caps(at), *mispriced(priced)]
+        if backend.numbers_without_gaps:
+            asked += [questions.missing_positions(table) for table in _NUMBERED if _has_gaps(connection, table)]
         found = [one for question in asked for one in _found(connection, question, most)]
         found += _priced_wrong(connection, priced, tariffs or Tariffs(), most)
         found += _unknown_tariffs(priced, most)
-        n_open = connection.execute(questions.n_open()).scalar_one()
-        unsettled = _amounts(connection.execute(questions.unsettled_calls()).one())
-        n_decisions = connection.execute(select(func.count()).select_from(decisions)).scalar_one()
+        unsettled = Amount()
+        if "unsettled_calls" not in answered:
+            unsettled = _amounts(connection.execute(questions.unsettled_calls()).one())
+    calls = totals[call_closings]
+    n_never_opened = sum(one.n for one in found if one.kind == "never_opened")
     return Audit(
         at=at,
         before=before,
-        n_decisions=n_decisions,
-        n_open=n_open,
+        n_decisions=totals[decisions].n_calls,
+        n_open=totals[call_openings].n_calls - (calls.n_calls - n_never_opened),
         calls=calls,
-        settled=settled,
+        settled=totals[settlements],
         unsettled=unsettled,
         n_priced_again=sum(one.n_calls for one in priced if one.is_known),
         findings=_in_order(found, most),
     )
 
 
-def _amount(connection: Connection, table: Table) -> Amount:
-    n_calls = func.sum(table.c.n_calls) if table is settlements else func.count()
-    sums = (func.sum(table.c[column]) for column in ("prompt_tokens", "completion_tokens", "nano_usd"))
-    return _amounts(connection.execute(select(n_calls, *sums).select_from(table)).one())
+def _look_over(connection: Connection) -> tuple[dict[Table, Amount], list[questions.Question]]:
+    """Pass once over each table: what it adds up to, and questions for the rows that are odd by themselves."""
+    odd_rows, totals, asked = questions.odd_rows(), {}, []
+    for table in dict.fromkeys(one.table for one in odd_rows):
+        odd = [one for one in odd_rows if one.table is table]
+        row = connection.execute(questions.sums(table, odd)).one()
+        totals[table] = _amounts(row[: -len(odd)])
+        asked += [one.question for one, n_rows in zip(odd, row[-len(odd) :], strict=True) if n_rows]
+    return totals, asked
+
+
+def _has_gaps(connection: Connection, table: Table) -> bool:
+    row = connection.execute(questions.n_and_ends(table)).one()
+    return bool(row.n_rows) and (row.first, row.last) != (1, row.n_rows)
 
 
 def _amounts(row: Sequence[Any]) -> Amount:  # Any: sums are of the database's own type

@@ -24,6 +24,8 @@ class Backend(Protocol):
     """Whether the threads of this process had better wait for each other than for the database."""
     numbers_without_gaps: bool
     """Whether a number that is missing in a `position` tells of a row that was taken away."""
+    looks_up_one_by_one: bool
+    """Whether tables are joined row by row through an index; else they are hashed or sorted where that is faster."""
     read_options: Mapping[str, object]
     """Of transactions that see one moment of the database."""
     write_options: Mapping[str, object]

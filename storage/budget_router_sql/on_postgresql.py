@@ -61,6 +61,7 @@ class PostgreSql:
     migrates_by_itself = False
     writes_one_by_one = False
     numbers_without_gaps = False  # a sequence counts what was rolled back too
+    looks_up_one_by_one = False
     read_options: Mapping[str, object] = MappingProxyType({"isolation_level": "REPEATABLE READ", "postgresql_readonly": True})
     write_options: Mapping[str, object] = MappingProxyType({"isolation_level": "READ COMMITTED"})
 

@@ -19,7 +19,7 @@ from budget_router.records import now
 from budget_router_sql.durability import Durability
 
 _SYNCHRONOUS: dict[Durability, str] = {"queued": "NORMAL", "committed": "NORMAL", "durable": "FULL"}
-SURVEY_KIB = 256 * 1024
+SURVEY_KIB = 192 * 1024
 """Of the file that a question to the whole ledger keeps in memory: the index of some millions of ids."""
 _IMMEDIATE = "budget_router_immediate"
 _PAUSE_SECONDS = 0.005
@@ -35,6 +35,7 @@ class Sqlite:
     migrates_by_itself = True
     writes_one_by_one = True
     numbers_without_gaps = True
+    looks_up_one_by_one = True
     read_options: Mapping[str, object] = MappingProxyType({_IMMEDIATE: False})
     write_options: Mapping[str, object] = MappingProxyType({_IMMEDIATE: True})
 

@@ -3,8 +3,9 @@
 An answer is a row per finding, of the columns in `COLUMNS`: its kind, the id it is named by, and how much it is about.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -206,29 +207,28 @@ def _is_sum_so_far(ended: Any) -> ColumnElement[bool]:  # Any: a CTE of labelled
 # --- every row names one that is there
 
 
-def orphans() -> list[Question]:
-    """Rows whose decision, menu, settlement, call or policy is not there."""
-    return [
-        _orphan("call_of_no_decision", call_closings, "decision_id", decisions.c.id, name=call_closings.c.id),
-        _orphan("opening_of_no_decision", call_openings, "decision_id", decisions.c.id, name=call_openings.c.id),
-        _orphan("settlement_of_no_decision", settlements, "decision_id", decisions.c.id),
-        _orphan("grade_of_no_decision", outcomes, "decision_id", decisions.c.id),
-        _orphan("text_of_no_decision", task_ngrams, "decision_id", decisions.c.id),
-        _orphan("samples_of_no_settlement", samples, "decision_id", settlements.c.decision_id),
-        _orphan("decision_of_no_menu", decisions, "menu_hash", menus.c.hash, name=decisions.c.id),
-        _orphan("promotion_of_no_policy", promotions, "version", policies.c.version),
-        _samples_of_no_call(),
-    ]
+def orphans() -> dict[str, Question]:
+    """Rows whose decision, settlement, call or policy is not there, by kind."""
+    asked = {
+        "call_of_no_decision": (call_closings, "decision_id", decisions.c.id, call_closings.c.id),
+        "opening_of_no_decision": (call_openings, "decision_id", decisions.c.id, call_openings.c.id),
+        "settlement_of_no_decision": (settlements, "decision_id", decisions.c.id, settlements.c.decision_id),
+        "grade_of_no_decision": (outcomes, "decision_id", decisions.c.id, outcomes.c.decision_id),
+        "text_of_no_decision": (task_ngrams, "decision_id", decisions.c.id, task_ngrams.c.decision_id),
+        "samples_of_no_settlement": (samples, "decision_id", settlements.c.decision_id, samples.c.decision_id),
+        "promotion_of_no_policy": (promotions, "version", policies.c.version, promotions.c.version),
+    }
+    found = {
+        kind: _finding(kind, named, table if table is call_closings else None).where(_has_no(table, column, target))
+        for kind, (table, column, target, named) in asked.items()
+    }
+    return {**found, "sample_of_no_call": _samples_of_no_call()}
 
 
-def _orphan(
-    kind: str, table: Table, column: str, target: ColumnElement[Any], *, name: ColumnElement[Any] | None = None
-) -> Question:
-    named = table.c[column] if name is None else name
-    question = _finding(kind, named, table if table is call_closings else None)
+def _has_no(table: Table, column: str, target: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether what a row names is not there."""
     inner = table.alias()  # over an index alone, whose order is the target's
-    missing = select(inner.c[column]).where(~exists(select(literal(1)).where(target == inner.c[column])))
-    return question.where(table.c[column].in_(missing))
+    return table.c[column].in_(select(inner.c[column]).where(~exists(select(literal(1)).where(target == inner.c[column]))))
 
 
 def _samples_of_no_call() -> Question:
@@ -242,22 +242,21 @@ def _samples_of_no_call() -> Question:
 # --- what was opened is closed, what was decided is settled
 
 
-def unfinished(before: datetime) -> list[Question]:
-    """Calls begun, and decisions made, before a moment, that have not ended; and closings that nothing opened."""
-    closing = exists(select(literal(1)).where(call_closings.c.id == call_openings.c.id))
-    opening = exists(select(literal(1)).where(call_openings.c.id == call_closings.c.id))
-    return [
-        _finding("never_closed", call_openings.c.id, call_openings).where(~closing, call_openings.c.started_at < before),
-        _finding("never_opened", call_closings.c.id, call_closings).where(~opening),
-        _never_settled(before),
-        _finding("under_two_decisions", call_closings.c.id, call_closings)
+def unfinished(before: datetime) -> dict[str, Question]:
+    """Calls begun, and decisions made, before a moment, that have not ended; and closings that nothing opened; by kind."""
+    never_closed = _finding("never_closed", call_openings.c.id, call_openings)
+    never_opened = _finding("never_opened", call_closings.c.id, call_closings)
+    return {
+        "never_closed": never_closed.where(_has_no(call_openings, "id", call_closings.c.id), call_openings.c.started_at < before),
+        "never_opened": never_opened.where(_has_no(call_closings, "id", call_openings.c.id)),
+        "never_settled": _never_settled(before),
+        "under_two_decisions": _finding("under_two_decisions", call_closings.c.id, call_closings)
         .join_from(call_closings, call_openings, call_openings.c.id == call_closings.c.id)
         .where(call_openings.c.decision_id != call_closings.c.decision_id),
-    ]
+    }
 
 
 def _never_settled(before: datetime) -> Question:
-    settled = exists(select(literal(1)).where(settlements.c.decision_id == decisions.c.id))
     billed = {
         column: select(func.sum(call_closings.c[column])).where(call_closings.c.decision_id == decisions.c.id).scalar_subquery()
         for column in _AMOUNTS
@@ -266,54 +265,70 @@ def _never_settled(before: datetime) -> Question:
         literal("never_settled").label("kind"),
         decisions.c.id.label("name"),
         *(func.coalesce(amount, 0).label(column) for column, amount in billed.items()),
-    ).where(~settled, decisions.c.decided_at < before)
+    ).where(_has_no(decisions, "id", settlements.c.decision_id), decisions.c.decided_at < before)
 
 
-# --- what cannot be
+# --- what a row says by itself
 
 
-def impossible() -> list[Question]:
-    """Values that no record of ours holds: a database whose checks were taken away, or evaded, may."""
+class OddRow(NamedTuple):
+    """What no row of ours says, or somebody may want to know of."""
+
+    kind: str
+    name: ColumnElement[Any]
+    table: Table
+    is_odd: ColumnElement[bool]
+
+    @property
+    def question(self) -> Question:
+        """The rows it is true of."""
+        return _finding(self.kind, self.name, self.table if self.table is call_closings else None).where(self.is_odd)
+
+
+def odd_rows() -> list[OddRow]:
+    """Values that no record of ours holds, for a database whose checks were taken away, or evaded, may; and unknown ones."""
+    closed, settled = call_closings.c, settlements.c
+    has_odd_counts = or_(closed.reasoning_tokens > closed.completion_tokens, closed.cached_tokens > closed.prompt_tokens)
+    is_decided = and_(
+        decisions.c.propensity.between(0, 1),
+        decisions.c.propensity > 0,
+        decisions.c.expected_cost >= 0,
+        decisions.c.shadow_price >= 0,
+    )
+    is_settled_wrong = or_(
+        *(settled[column] < 0 for column in (*_AMOUNTS, "n_calls")), ~func.coalesce(settled.agreement, 0).between(0, 1)
+    )
     return [
-        *(_impossible_call(calls) for calls in (call_closings, call_openings)),
-        _finding("odd_counts", call_closings.c.id, call_closings).where(
-            or_(
-                call_closings.c.reasoning_tokens > call_closings.c.completion_tokens,
-                call_closings.c.cached_tokens > call_closings.c.prompt_tokens,
-            )
-        ),
-        _finding("impossible_decision", decisions.c.id).where(
-            ~and_(
-                decisions.c.propensity.between(0, 1),
-                decisions.c.propensity > 0,
-                decisions.c.expected_cost >= 0,
-                decisions.c.shadow_price >= 0,
-            )
-        ),
-        _finding("impossible_settlement", settlements.c.decision_id).where(
-            or_(
-                settlements.c.prompt_tokens < 0,
-                settlements.c.completion_tokens < 0,
-                settlements.c.nano_usd < 0,
-                settlements.c.n_calls < 0,
-                ~func.coalesce(settlements.c.agreement, 0).between(0, 1),
-            )
-        ),
-        _finding("impossible_grade", outcomes.c.decision_id).where(~outcomes.c.score.between(0, 1)),
+        *(OddRow("impossible_call", calls.c.id, calls, _is_negative(calls)) for calls in (call_closings, call_openings)),
+        OddRow("odd_counts", closed.id, call_closings, has_odd_counts),
+        OddRow("unpriced", closed.id, call_closings, closed.nano_usd.is_(None)),
+        OddRow("impossible_decision", decisions.c.id, decisions, ~is_decided),
+        OddRow("decision_of_no_menu", decisions.c.id, decisions, decisions.c.menu_hash.not_in(select(menus.c.hash))),
+        OddRow("impossible_settlement", settled.decision_id, settlements, is_settled_wrong),
+        OddRow("impossible_grade", outcomes.c.decision_id, outcomes, ~outcomes.c.score.between(0, 1)),
     ]
 
 
-def _impossible_call(calls: Table) -> Question:
-    negative = [calls.c[column] < 0 for column in (*_AMOUNTS, "reasoning_tokens", "cached_tokens", "seconds")]
-    return _finding("impossible_call", calls.c.id, calls if calls is call_closings else None).where(or_(*negative))
+def _is_negative(calls: Table) -> ColumnElement[bool]:
+    return or_(*(calls.c[column] < 0 for column in (*_AMOUNTS, "reasoning_tokens", "cached_tokens", "seconds")))
 
 
-def unpriced() -> Question:
-    """Calls whose model was on no price list: their money is unknown."""
-    return _finding("unpriced", call_closings.c.id, call_closings).where(call_closings.c.nano_usd.is_(None))
+def sums(table: Table, odd: Sequence[OddRow]) -> Question:
+    """In one pass over a table: its rows, what they are about in all, and how many are odd in each way."""
+    amounts = [func.sum(table.c[column]) if column in table.c else literal(0) for column in _AMOUNTS]
+    n_odd = [func.sum(case((one.is_odd, 1), else_=0)).label(f"n_odd_{place}") for place, one in enumerate(odd)]
+    n_calls = func.sum(table.c.n_calls) if "n_calls" in table.c else func.count()
+    return select(n_calls, *amounts, *n_odd).select_from(table)
 
 
 # --- numbers in a row
+
+
+def n_and_ends(table: Table) -> Question:
+    """How many rows a table has, and its first and last position."""
+    asked = {"n_rows": func.count(), "first": func.min(table.c.position), "last": func.max(table.c.position)}
+    # apart, each is read at one end of the key
+    return select(*(select(one).select_from(table).scalar_subquery().label(name) for name, one in asked.items()))
 
 
 def missing_positions(table: Table) -> Question:
@@ -327,12 +342,6 @@ def missing_positions(table: Table) -> Question:
 
 
 # --- sums
-
-
-def n_open() -> Question:
-    """How many calls were opened and not closed."""
-    closing = exists(select(literal(1)).where(call_closings.c.id == call_openings.c.id))
-    return select(func.count()).select_from(call_openings).where(~closing)
 
 
 def unsettled_calls() -> Question:

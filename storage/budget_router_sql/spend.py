@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, ColumnElement, Label, Select, Text, and_, case, cast, func, select
+import numpy as np
+from sqlalchemy import Column, ColumnElement, Connection, Label, Select, Text, and_, case, cast, func, select
 
 from budget_router.errors import InvalidInput
 from budget_router_sql.ledger import SqlLedger
 from budget_router_sql.schema import call_closings, decisions, outcomes, settlements
+from budget_router_sql.spend_of_file import added_up
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,6 +25,8 @@ _OF_DECISIONS = ("group", "strategy", "policy_version", "reason", "run_id", "thr
 _OF_CALLS = ("model", "tariff")
 BY = (*_OF_DECISIONS, "day", *_OF_CALLS)
 """What spend is told apart by; `day` is the UTC day of the decision."""
+_N_SUMS, _NONE_IF_EMPTY = 9, {4, 7, 8}
+"""Numbers of a row of `spend_by` after its names, and those that are `None` where nothing is known: money and scores."""
 MOST_ROWS = 1000
 """Rows that are told, the dearest first."""
 
@@ -120,14 +124,37 @@ def spend(
         if moment is not None and moment.tzinfo is None:
             raise InvalidInput(f"{moment.isoformat()} has no time zone: give one, such as datetime.now(UTC)")
     names = tuple(dict.fromkeys(by))
+    is_of_file = since is None and until is None and not set(names) & set(_OF_CALLS)
     with ledger.database.survey() as connection:
-        total = _row(connection.execute(spend_by((), since=since, until=until)).one(), 0)
-        rows = (
-            [_row(one, len(names)) for one in connection.execute(spend_by(names, since=since, until=until, most=most))]
-            if names
-            else []
-        )
-    return SpendReport(names, since, until, tuple(rows), total)
+        found = _of_file(connection, names) if is_of_file and ledger.database.backend.looks_up_one_by_one else None
+        rows, total = found or _asked(connection, names, since=since, until=until, most=most)
+    return SpendReport(names, since, until, tuple(_row(row, len(names)) for row in rows[:most]), _row(total, 0))
+
+
+_Found = tuple[Sequence[Sequence[Any]], Sequence[Any]]
+"""Rows of groups, and the row of all; Any: sums are of the database's own type."""
+
+
+def _asked(connection: Connection, names: Sequence[str], *, since: datetime | None, until: datetime | None, most: int) -> _Found:
+    rows = connection.execute(spend_by(names, since=since, until=until, most=most)).all() if names else []
+    if names and len(rows) < most and not set(names) & set(_OF_CALLS):  # each decision is in one of them, and all are told
+        return rows, _together([row[len(names) :] for row in rows])
+    return rows, connection.execute(spend_by((), since=since, until=until)).one()
+
+
+def _of_file(connection: Connection, names: Sequence[str]) -> _Found | None:
+    """The same of all decisions, added up in memory; `None` where what stands there cannot be."""
+    try:
+        rows = added_up(connection, [_of_decision(name) for name in names], np.random.default_rng())
+    except ValueError:
+        return None
+
+    def order(row: Sequence[Any]) -> Any:  # Any: of whatever the groups have in common
+        key = [(value is not None, value) for value in row[: len(names)]]
+        tokens = row[len(names) + 2] + row[len(names) + 3]
+        return [each for name, each in zip(names, key, strict=True) if name == "day"], -tokens, key
+
+    return sorted(rows, key=order) if names else [], _together([row[len(names) :] for row in rows])
 
 
 def spend_by(
@@ -195,13 +222,18 @@ def _latest_grades() -> Any:  # Any: a subquery of labelled columns
 
 
 def _key(name: str, calls: Any) -> Label[Any]:  # Any: a subquery of labelled columns
-    if name in _OF_CALLS:
-        column: ColumnElement[Any] = calls.c[name]
-    elif name == "day":
-        column = cast(func.date(decisions.c.decided_at), Text)
-    else:
-        column = decisions.c[name]
+    column: ColumnElement[Any] = calls.c[name] if name in _OF_CALLS else _of_decision(name)
     return column.label(f"by_{name}")
+
+
+def _of_decision(name: str) -> ColumnElement[Any]:  # Any: a column of any type
+    return cast(func.date(decisions.c.decided_at), Text) if name == "day" else decisions.c[name]
+
+
+def _together(parts: Sequence[Sequence[Any]]) -> list[Any]:  # Any: sums are of the database's own type
+    """Sums of groups that share no decision, added up as the database adds: what is `None` in all stays so."""
+    known = [[part[place] for part in parts if part[place] is not None] for place in range(_N_SUMS)]
+    return [sum(each) if each else (None if place in _NONE_IF_EMPTY else 0) for place, each in enumerate(known)]
 
 
 def _row(row: Sequence[Any], n_names: int) -> SpendRow:  # Any: sums are of the database's own type
