@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from budget_router.budget import Budget
 from budget_router.caps import Cap, Caps
-from budget_router.costs import most_billed, upper_bound
+from budget_router.costs import TIMES_TYPICAL, most_billed, shortened, upper_bound
 from budget_router.errors import CapReached, InvalidInput
-from budget_router.menu import Menu
+from budget_router.menu import Menu, Strategy, stages
 from budget_router.records import Call, Decision, usd
 from budget_router.tariffs import Tariffs
 from budget_router.task import Task
@@ -37,7 +38,7 @@ class Shortfall:
     wanted: str
     """Strategy that was drawn."""
     needs: float
-    """Most that it may bill, in the budget's unit, as is what is left."""
+    """Most that it may bill as it was drawn, in the budget's unit, as is what is left."""
     left: float
     menu: tuple[str, ...]
     """Names of all strategies."""
@@ -57,6 +58,15 @@ Ask = Callable[[Shortfall], str]
 """Answers a shortage with `cheapest`, `wait`, `refuse`, or the name of a strategy that is to be taken instead."""
 
 
+class Fitted(NamedTuple):
+    """What a cap has room for."""
+
+    action: int
+    """Column of the strategy."""
+    strategy: Strategy
+    """The menu's own, with a `max_tokens` where it had none and its whole length did not fit."""
+
+
 class Capping:
     """The hard caps of one router's budgets.
 
@@ -71,8 +81,7 @@ class Capping:
 
     Raises:
         InvalidInput: a budget asks on shortage, and there is nobody to ask.
-        Unbounded: a budget has a hard cap, and a strategy no `max_tokens`.
-        UnknownTariff: of such a budget in USD.
+        UnknownTariff: a budget with a hard cap is in USD, and a strategy's model on no price list.
     """
 
     def __init__(
@@ -100,10 +109,12 @@ class Capping:
             )
         self.is_needed = any(budget.hard_cap is not None for budget in budgets)
         if self.is_needed:
-            self._bounds("")
+            self._bounds("", TIMES_TYPICAL[0])
 
-    def fitted(self, task: Task, action: int, budget: Budget, *, decision_id: str, run: str, is_forced: bool) -> int:
-        """Reserve the most that a strategy may bill on a task, and return its column; on shortage, as the budget says.
+    def fitted(self, task: Task, action: int, budget: Budget, *, decision_id: str, run: str, is_forced: bool) -> Fitted:
+        """Reserve the most that a strategy may bill on a task; on shortage, as the budget says.
+
+        Answers without `max_tokens` get shorter before anything is called short, down to their typical length.
 
         Args:
             task: to be decided on.
@@ -119,17 +130,16 @@ class Capping:
         """
         cap = Cap.of(budget, run=run)
         if cap is None:
-            return action
-        bounds = self._bounds(task.text)
+            return Fitted(action, self._menu.root[action])
+        bounds = self._bounds(task.text, TIMES_TYPICAL[-1])
 
-        def reserve(column: int) -> None:
-            self._caps().reserve(cap, decision_id, bounds[column])
+        def reserve(column: int) -> Fitted:
+            return Fitted(column, self._reserved(cap, task, self._menu.root[column], decision_id))
 
         if budget.on_shortage == "wait":
-            self._wait(lambda: reserve(action))
-            return action
+            return self._wait(lambda: reserve(action))
         try:
-            reserve(action)
+            return reserve(action)
         except CapReached as short:
             if budget.on_shortage == "refuse" or is_forced:
                 raise
@@ -137,14 +147,11 @@ class Capping:
             if answer == "refuse":
                 raise
             if answer == "wait":
-                self._wait(lambda: reserve(action))
-                return action
+                return self._wait(lambda: reserve(action))
             taken = bounds.index(min(bounds)) if answer == "cheapest" else self._menu.action(answer)
             if bounds[taken] >= bounds[action] and answer == "cheapest":
                 raise
-            reserve(taken)
-            return taken
-        return action
+            return reserve(taken)
 
     def claim(self, decision: Decision, call: Call, *, prompt_tokens: int, completion_tokens: int) -> None:
         """Set aside the most that a call may bill, out of its decision's reservation or what is left of the cap.
@@ -174,9 +181,26 @@ class Capping:
         if self.is_needed:
             self._caps().settle(decision_id, counted)
 
-    def _bounds(self, text: str) -> list[int]:
+    def _reserved(self, cap: Cap, task: Task, strategy: Strategy, decision_id: str) -> Strategy:
+        """The strategy as long as there is room for, its most reserved."""
+        whole, *shorter = TIMES_TYPICAL
+        try:
+            self._caps().reserve(cap, decision_id, self._bound(strategy, task.text, whole))
+        except CapReached as short:
+            for times in shorter if _is_open_ended(strategy) else ():
+                most = self._bound(strategy, task.text, times)
+                if most <= short.left:
+                    self._caps().reserve(cap, decision_id, most)
+                    return shortened(strategy, times)
+            raise
+        return strategy
+
+    def _bounds(self, text: str, times: int) -> list[int]:
         """Most that each strategy may bill on a task."""
-        return [upper_bound(strategy, text, unit=self._unit, tariffs=self._tariffs, model=self._model) for strategy in self._menu]
+        return [self._bound(strategy, text, times) for strategy in self._menu]
+
+    def _bound(self, strategy: Strategy, text: str, times: int) -> int:
+        return upper_bound(strategy, text, unit=self._unit, tariffs=self._tariffs, model=self._model, times=times)
 
     def _asked(self, task: Task, action: int, budget: Budget, bounds: Sequence[int], short: CapReached) -> str:
         """What whoever is to be asked says of a shortage."""
@@ -188,7 +212,7 @@ class Capping:
         names = self._menu.names
         return self._ask(Shortfall(task, budget, names[action], in_unit(short.asked), left, names, fitting, short.free_at))
 
-    def _wait(self, reserve: Callable[[], None]) -> None:
+    def _wait(self, reserve: Callable[[], Fitted]) -> Fitted:
         waited, pause = 0.0, _FIRST_PAUSE
         while True:
             try:
@@ -199,6 +223,10 @@ class Capping:
             pause = min(pause, self._patience.seconds - waited)
             self._patience.sleep(pause)
             waited, pause = waited + pause, min(2 * pause, _LONGEST_PAUSE)
+
+
+def _is_open_ended(strategy: Strategy) -> bool:
+    return any(stage.max_tokens is None for stage in stages(strategy))
 
 
 def run_of(thread_id: str | None, run_id: str | None, decision_id: str) -> str:

@@ -1,10 +1,11 @@
 """What a strategy is expected to cost on a task before anything was measured, and what it may cost at most."""
 
+import math
 from collections.abc import Callable
+from typing import TypeVar
 
-from budget_router.budget import Unit
-from budget_router.errors import Unbounded
-from budget_router.menu import Stage, Strategy, stages
+from budget_router.budget import Budget, Unit
+from budget_router.menu import Escalate, ExtendedCoT, Sampling, SelfConsistency, SingleShot, Stage, Strategy, stages
 from budget_router.records import usd
 from budget_router.tariffs import Tariffs
 
@@ -14,6 +15,9 @@ TYPICAL_ESCALATION = 0.5
 """Share of tasks on which a second stage runs, as guessed before anything was measured."""
 TEMPLATE_TOKENS = 64
 """Most tokens that a model's chat template puts around a prompt of one or two messages."""
+TIMES_TYPICAL = (4, 2, 1)
+"""How many times its typical length an answer without `max_tokens` may have under a hard cap: the first that enough is left for.
+Few answers are longer than that of the first, and no decision takes a day's cap; below the last, most would be cut off."""
 
 
 def typical_completion(stage: Stage) -> float:
@@ -101,11 +105,57 @@ def most_billed(
     return n_calls * max(bill.nano_usd for bill in bills)
 
 
-def upper_bound(strategy: Strategy, text: str, *, unit: Unit, tariffs: Tariffs, model: str | None = None) -> int:
+def most_completion(stage: Stage, times: int = TIMES_TYPICAL[0]) -> int:
+    """Most tokens of one answer under a hard cap: `max_tokens`, else so many times the typical length, beside what is thought."""
+    if stage.max_tokens is not None:
+        return stage.max_tokens
+    return (getattr(stage, "max_thinking_tokens", None) or 0) + math.ceil(times * stage.typical_completion_tokens)
+
+
+def limits(strategy: Strategy, budget: Budget) -> dict[Sampling, int]:
+    """Most tokens of one answer where a hard cap alone limits it, by how the answer is drawn."""
+    if budget.hard_cap is None:
+        return {}
+    found: dict[Sampling, int] = {}
+    for stage in stages(strategy):
+        if stage.max_tokens is None:
+            found[stage.sampling] = max(most_completion(stage), found.get(stage.sampling, 0))
+    return found
+
+
+def shortened(strategy: Strategy, times: int) -> Strategy:
+    """The strategy, under its own name, with a `max_tokens` of so many times the typical length wherever it has none."""
+    if isinstance(strategy, Escalate):
+        return Escalate(
+            name=strategy.name,
+            first=_shortened(strategy.first, times),
+            then=_shortened(strategy.then, times),
+            agreement=strategy.agreement,
+        )
+    return _shortened(strategy, times)
+
+
+StageOf = TypeVar("StageOf", bound=SingleShot | SelfConsistency | ExtendedCoT)
+
+
+def _shortened(stage: StageOf, times: int) -> StageOf:
+    fields = {name: getattr(stage, name) for name in stage.model_fields_set}
+    return type(stage)(**fields | {"name": stage.name, "max_tokens": most_completion(stage, times)})
+
+
+def upper_bound(
+    strategy: Strategy,
+    text: str,
+    *,
+    unit: Unit,
+    tariffs: Tariffs,
+    model: str | None = None,
+    times: int = TIMES_TYPICAL[0],
+) -> int:
     """Most that a strategy may bill on a task, in whole tokens or nano-USD: what a hard cap reserves.
 
     Both stages of an escalation run, a vote that may stop early draws all its samples, each sample bills the whole prompt again
-    and writes `max_tokens`.
+    and writes `max_tokens`, or so many `times` its typical length without one.
 
     Args:
         strategy: the `model` of each of its stages, when set, goes before `model`.
@@ -113,21 +163,14 @@ def upper_bound(strategy: Strategy, text: str, *, unit: Unit, tariffs: Tariffs, 
         unit: of the budget.
         tariffs: asked for budgets in USD only; raises UnknownTariff.
         model: the model that strategies without one of their own run on.
-
-    Raises:
-        Unbounded: a stage has no `max_tokens`.
+        times: of `most_completion`.
     """
     total = 0
     for stage in stages(strategy):
-        if stage.max_tokens is None:
-            raise Unbounded(
-                f"strategy {strategy.name!r} sets no max_tokens in its stage {stage.name!r}, so under a hard cap the most that "
-                "it may bill is not known: set max_tokens, or leave hard_cap out"
-            )
         total += most_billed(
             unit,
             prompt_tokens=most_prompt_tokens(text, stage.instruction),
-            completion_tokens=stage.max_tokens,
+            completion_tokens=most_completion(stage, times),
             tariffs=tariffs,
             model=stage.model or model,
             n_calls=stage.n_samples,

@@ -59,7 +59,8 @@ class Decision(Word):
     reason: Reason = "policy"
     """`forced`: the caller chose; the propensity is one, and off-policy estimates leave it out. `reconsidered`: the first answers
     to the task asked for it, so what comes of it tells nothing of tasks at large, and nothing is learned from it. `capped`: the
-    strategy that was drawn did not fit under the hard cap, and the cheapest was taken; off-policy estimates leave it out too."""
+    strategy that was drawn did not fit under the hard cap, and another was taken, or the same with a low `max_tokens`; off-policy
+    estimates leave it out too."""
 
     @model_validator(mode="after")
     def _is_distribution(self) -> Self:

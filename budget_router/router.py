@@ -196,12 +196,14 @@ class BudgetRouter:
             cumulative = np.cumsum(probabilities)
             action = int(np.searchsorted(cumulative / cumulative[-1], draw, side="right"))
         reason: Reason = "policy" if strategy is None else "forced"
+        executed = self.menu.root[action]
         if decision_id is None or not self._stands(decision_id):
             decision_id = decision_id or new_id()
             run = run_of(thread_id, run_id, decision_id)
             wanted, is_forced = action, strategy is not None
-            action = self._capping.fitted(task, wanted, pacer.budget, decision_id=decision_id, run=run, is_forced=is_forced)
-            if action != wanted:
+            fitted = self._capping.fitted(task, wanted, pacer.budget, decision_id=decision_id, run=run, is_forced=is_forced)
+            action, executed = fitted
+            if executed is not self.menu.root[wanted] and not is_forced:
                 probabilities, reason = np.eye(len(self.menu))[action], "capped"
         with self._reserved(decision_id):
             decision = self._decision(
@@ -211,6 +213,7 @@ class BudgetRouter:
                 policy=policy,
                 pacer=pacer,
                 lam=lam,
+                strategy=executed,
                 id=decision_id,
                 propensities=dict(zip(self.menu.names, probabilities.tolist(), strict=True)),
                 run_id=run_id,
@@ -251,7 +254,7 @@ class BudgetRouter:
         action, again_id = self.menu.action(look.then.name), f"{decision.id}.again"
         try:
             run = run_of(decision.thread_id, decision.run_id, decision.id)
-            self._capping.fitted(task, action, pacer.budget, decision_id=again_id, run=run, is_forced=True)
+            _, executed = self._capping.fitted(task, action, pacer.budget, decision_id=again_id, run=run, is_forced=True)
         except CapReached:
             return None
         with self._reserved(again_id):
@@ -262,6 +265,7 @@ class BudgetRouter:
                 policy=policy,
                 pacer=pacer,
                 lam=lam,
+                strategy=executed,
                 id=again_id,
                 propensities={name: float(name == look.then.name) for name in self.menu.names},
                 run_id=decision.run_id,
@@ -301,7 +305,6 @@ class BudgetRouter:
         return Decision(
             task_id=task.id or hash_text(task.text, salt=self.ledger.salt),
             group=task.group,
-            strategy=self.menu.root[action],
             shadow_price=lam,
             expected_cost=float(prediction.cost[0, action]),
             expected_accuracy=None if prediction.accuracy is None else float(prediction.accuracy[0, action]),

@@ -6,6 +6,7 @@ from contextlib import closing
 from uuid import uuid4
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
@@ -84,10 +85,56 @@ def test_the_bound_in_money_is_whole_nano_usd_and_counts_the_dearer_of_prompt_an
 
 
 @pytest.mark.parametrize("menu", [Menu([SingleShot()]), Menu([SingleShot(max_tokens=5), ExtendedCoT(effort="high")])])
-def test_a_strategy_without_a_bound_is_refused_when_the_router_is_made(menu):
-    BudgetRouter(menu, Budget(per_task=5000))
-    with pytest.raises(Unbounded, match="set max_tokens, or leave hard_cap out"):
-        capped(10_000, menu=menu, per_task=5000)
+def test_a_strategy_without_max_tokens_is_bound_by_its_typical_length(menu):
+    router = capped(10**6, menu=menu, per_task=5000)
+    name = menu.names[-1]
+    decision = router.decide(TASK, strategy=name)
+    typical = menu[name].typical_completion_tokens
+    assert decision.strategy == menu[name]
+    assert left(router) == 10**6 - PROMPT - 4 * typical
+
+
+OPEN = Menu([SelfConsistency(k=5, typical_completion_tokens=10), SingleShot(typical_completion_tokens=10)])
+
+
+@pytest.mark.parametrize(("times", "longest"), [(4, None), (3.9, 20), (2, 20), (1.9, 10), (1, 10)])
+def test_max_tokens_are_set_from_what_is_left(times, longest):
+    router = capped(PROMPT + round(times * 10), menu=OPEN)
+    decision = router.decide(TASK)
+    while decision.reason == "policy" and longest:
+        decision = router.decide(TASK)
+    assert decision.strategy.name == "single_shot"
+    assert decision.strategy.max_tokens == longest
+    assert decision.propensities["single_shot"] == 1 or longest is None
+    assert left(router) == router.budgets[None].hard_cap - PROMPT - (longest or 40)
+
+
+def test_below_the_typical_length_nothing_is_decided():
+    with pytest.raises(CapReached):
+        capped(PROMPT + 9, menu=OPEN).decide(TASK)
+
+
+def test_what_was_cut_shorter_tells_nothing_of_the_strategy_of_its_name():
+    router = capped(PROMPT + 20, menu=OPEN)
+    decision = router.decide(TASK, strategy="single_shot")
+    router.settle(decision, Spend(prompt_tokens=1, n_calls=1))
+    router.grade(decision.id, score=0)
+    assert decision.reason == "forced"
+    assert OPEN.priced_by(decision.strategy) == []
+
+
+@pytest.mark.parametrize(("hard_cap", "own", "sent"), [(10_000, None, 40), (10_000, 30, 30), (PROMPT + 20, None, 20)])
+def test_calls_are_sent_with_what_was_reserved_for_them(run, hard_cap, own, sent):
+    router, model = capped(hard_cap, menu=OPEN), ScriptedModel(["68"], max_tokens=own)
+    asked = []
+
+    class Heard(BaseCallbackHandler):
+        def on_chat_model_start(self, *_, metadata, **__):
+            asked.append(metadata["ls_max_tokens"])
+
+    run(router, router.decide(TASK, strategy="single_shot"), model, TEXT, config={"callbacks": [Heard()]})
+    assert asked == [sent]
+    assert left(router) == hard_cap - sum(line["prompt"] + line["completion"] for line in model.invoice)
 
 
 def test_a_cap_in_usd_needs_a_known_price():

@@ -139,7 +139,7 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
         return Execution(
             self.router,
             decision,
-            lambda: Step(handler, asked, decision.strategy, self.models),
+            lambda: Step(handler, asked, decision, self.models),
             read=lambda response: Reply(vote_key(response, self.answer) or ""),
             answer=lambda key: key or None,
             config=config,

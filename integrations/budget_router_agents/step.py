@@ -8,7 +8,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import SystemMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
-from budget_router.menu import Sampling, Strategy, stages
+from budget_router.costs import limits
+from budget_router.menu import Sampling, stages
+from budget_router.records import Decision
 from budget_router_langchain import tuned
 from budget_router_langchain.tuned import chosen, instructed
 
@@ -24,12 +26,14 @@ class Step:
         InvalidInput: the strategy asks for what the model does not offer.
     """
 
-    def __init__(self, handler: Handler, asked: Asked, strategy: Strategy, models: Mapping[str, BaseChatModel]) -> None:
+    def __init__(self, handler: Handler, asked: Asked, decision: Decision, models: Mapping[str, BaseChatModel]) -> None:
+        strategy = decision.strategy
+        at_most = limits(strategy, decision.budget)
         streams = strategy.n_samples == 1
         self._ask: RunnableLambda[Asked, Replied] = RunnableLambda(handler)
         self._requests: dict[Sampling, Asked] = {
             sampling: asked.override(
-                model=tuned(chosen(sampling, asked.model, models), sampling, streams=streams),
+                model=tuned(chosen(sampling, asked.model, models), sampling, streams=streams, at_most=at_most.get(sampling)),
                 system_message=_instructed(asked.system_message, sampling.instruction),
             )
             for sampling in (stage.sampling for stage in stages(strategy))

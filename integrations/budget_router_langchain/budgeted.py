@@ -20,6 +20,7 @@ from langchain_core.runnables.base import RunnableLike, coerce_to_runnable
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, Input, Output, get_unique_config_specs
 
+from budget_router.costs import limits
 from budget_router.menu import Stage, stages
 from budget_router.records import Decision
 from budget_router.router import BudgetRouter
@@ -135,8 +136,10 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
 
     def check(self) -> None:
         """Raise InvalidInput if a strategy of the menu cannot be run on the chain."""
+        budgets = [*self.router.budgets.values()]
+        capped = next((one for one in budgets if one.hard_cap is not None), budgets[0])
         for strategy in self.router.menu:
-            Samples(self._chain_of, strategy, None, {}, streams=False)
+            Samples(self._chain_of, strategy, None, {}, streams=False, limits=limits(strategy, capped))
 
     @property
     def chain(self) -> Chain:
@@ -333,11 +336,12 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
             chain = self._chain_of(stage)
             return chain.bound(settings) if settings else chain
 
-        streams = decision.strategy.n_samples == 1
+        strategy = decision.strategy
+        streams, at_most = strategy.n_samples == 1, limits(strategy, decision.budget)
         return Execution(
             self.router,
             decision,
-            lambda: Samples(chain_of, decision.strategy, given, config, streams=streams),
+            lambda: Samples(chain_of, strategy, given, config, streams=streams, limits=at_most),
             read=reply_of,
             answer=self._answer,
             config=config,

@@ -5,6 +5,7 @@ offers several generations in one request, a vote is one request, and what follo
 """
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -19,6 +20,7 @@ from budget_router_langchain.several import MAX_GENERATIONS, Several, asking, of
 from budget_router_langchain.tuned import chosen, tuned
 
 Models = Mapping[str, BaseChatModel]
+NO_LIMITS: Mapping[Sampling, int] = MappingProxyType({})
 
 
 class Body(NamedTuple):
@@ -63,17 +65,18 @@ class BudgetedChain:
         self.steps = steps[place:]
         self.models = models
         self.is_tuned = is_tuned
-        self._bodies: dict[tuple[Sampling, bool], Body] = {}
+        self._bodies: dict[tuple[Sampling, bool, int | None], Body] = {}
 
-    def body(self, sampling: Sampling, *, streams: bool) -> Body:
-        """What is run for each sample.
+    def body(self, sampling: Sampling, *, streams: bool, at_most: int | None = None) -> Body:
+        """What is run for each sample, of `at_most` so many tokens.
 
         Raises:
             InvalidInput: the chain cannot be run as the sampling says.
         """
-        if (sampling, streams) not in self._bodies:
-            self._bodies[sampling, streams] = self._made(Sampling() if self.is_tuned else sampling, streams=streams)
-        return self._bodies[sampling, streams]
+        key = sampling, streams, at_most
+        if key not in self._bodies:
+            self._bodies[key] = self._made(Sampling() if self.is_tuned else sampling, streams=streams, at_most=at_most)
+        return self._bodies[key]
 
     def bound(self, settings: dict[str, Any]) -> "BudgetedChain":  # Any: whatever its first step takes
         """The chain with settings of one call, which go to its first step as a sequence's do."""
@@ -89,7 +92,7 @@ class BudgetedChain:
         """Whether its structure shows the chat models that it calls."""
         return any(models_of(self.whole))
 
-    def _made(self, sampling: Sampling, *, streams: bool) -> Body:
+    def _made(self, sampling: Sampling, *, streams: bool, at_most: int | None) -> Body:
         first, *others = self.steps
         shown = list(models_of(self.whole))
         if not shown and (asked := sampling.model_dump(exclude_none=True)):
@@ -102,7 +105,7 @@ class BudgetedChain:
             _check_route(self.whole, chosen(sampling, shown[0], self.models))
 
         def change(model: BaseChatModel) -> BaseChatModel:
-            return asking(tuned(chosen(sampling, model, self.models), sampling, streams=streams), 1)
+            return asking(tuned(chosen(sampling, model, self.models), sampling, streams=streams, at_most=at_most), 1)
 
         steps = [rewritten(step, change, sampling.instruction) for step in (first, *others)]
         is_fixed = not any(isinstance(node, DynamicRunnable) for node in nodes_of(first))
@@ -119,6 +122,7 @@ class Samples:
         given: the call's input.
         config: of the call's own run.
         streams: whether tokens may go to whoever listens; those of one sample of several are no answer yet.
+        limits: most tokens of an answer where a hard cap alone limits it.
 
     Raises:
         InvalidInput: the chain cannot be run as the strategy says.
@@ -132,11 +136,15 @@ class Samples:
         config: RunnableConfig,
         *,
         streams: bool,
+        limits: Mapping[Sampling, int] = NO_LIMITS,
     ) -> None:
         self.given = given
         self.config = config
         self.chains = {stage.sampling: chain_of(stage) for stage in stages(strategy)}
-        self._bodies = {sampling: chain.body(sampling, streams=streams) for sampling, chain in self.chains.items()}
+        self._bodies = {
+            sampling: chain.body(sampling, streams=streams, at_most=limits.get(sampling))
+            for sampling, chain in self.chains.items()
+        }
         self._prompts: dict[int, Any] = {}
 
     def width(self, sampling: Sampling) -> int:

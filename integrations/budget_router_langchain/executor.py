@@ -8,6 +8,7 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig, ensure_config
 
+from budget_router.costs import limits
 from budget_router.errors import InvalidInput
 from budget_router.records import Decision
 from budget_router.router import BudgetRouter
@@ -130,6 +131,8 @@ def _execution(
         if not isinstance(model, BaseChatModel):
             raise InvalidInput(f"{type(model).__name__} is no chat model whose settings can be set: pass the bare BaseChatModel")
         chain = BudgetedChain(model, models or {})
-        return Samples(lambda _: chain, decision.strategy, messages, config, streams=False)
+        return Samples(
+            lambda _: chain, decision.strategy, messages, config, streams=False, limits=limits(decision.strategy, decision.budget)
+        )
 
     return Execution(router, decision, source, read=reply_of, config=config, **settings)

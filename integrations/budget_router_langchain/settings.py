@@ -63,6 +63,16 @@ def check_request(tuned: BaseChatModel) -> None:
             _refuse(tuned, f"refuses the strategy's settings, {error}", "change them", error)
 
 
+def limited(model: BaseChatModel, sampling: Sampling, at_most: int | None) -> Sampling:
+    """The sampling with a limit of its reply where it sets none: of a hard cap, of the model's own, of what the model can."""
+    if at_most is None or sampling.max_tokens is not None:
+        return sampling
+    own, can = longest_reply(model), _profile(model).get("max_output_tokens")
+    thought = sampling.max_thinking_tokens or 0
+    longest = [limit for limit in (own, can) if isinstance(limit, int) and limit > thought]
+    return sampling.model_copy(update={"max_tokens": min(at_most, *longest)} if longest else {"max_tokens": at_most})
+
+
 def longest_reply(model: BaseChatModel) -> int | None:
     """Most completion tokens that a chat model is set to write, reasoning included; `None` when nothing limits it."""
     limits = [getattr(model, name, None) for name in _MAX_TOKENS]

@@ -9,7 +9,7 @@ from langchain_core.prompt_values import PromptValue
 
 from budget_router.errors import InvalidInput
 from budget_router.menu import Sampling
-from budget_router_langchain.settings import check_request, settings_of
+from budget_router_langchain.settings import check_request, limited, settings_of
 
 NO_STREAM = "nostream"
 """LangGraph's tag for a model whose tokens do not go to `stream_mode="messages"`: samples are no answers yet."""
@@ -28,11 +28,12 @@ def chosen(sampling: Sampling, model: BaseChatModel, models: Mapping[str, BaseCh
     return models[sampling.model]
 
 
-def tuned(model: BaseChatModel, sampling: Sampling, *, streams: bool = False) -> BaseChatModel:
+def tuned(model: BaseChatModel, sampling: Sampling, *, streams: bool = False, at_most: int | None = None) -> BaseChatModel:
     """Copy a chat model with the sampling's settings; its name and instruction are the caller's to apply.
 
     Unless it `streams`, as the only sample may, the copy does not read LangChain's cache, which would make all samples equal, and
-    does not stream to LangGraph's users: a sample of several is no answer yet.
+    does not stream to LangGraph's users: a sample of several is no answer yet. It writes `at_most` so many tokens, where a
+    sampling without `max_tokens` is limited by a hard cap; less, where the model is set to less or can no more.
 
     Raises:
         InvalidInput: the model does not offer a setting or a value of it, or `model` is no chat model at all; nothing was paid.
@@ -42,7 +43,7 @@ def tuned(model: BaseChatModel, sampling: Sampling, *, streams: bool = False) ->
     update: dict[str, Any] = (
         {} if streams else {"cache": False, "tags": [*(model.tags or []), NO_STREAM]}
     )  # Any: of its own fields
-    fields = settings_of(model, sampling)
+    fields = settings_of(model, limited(model, sampling, at_most))
     copy = model.model_copy(update=update | fields)
     if fields:
         check_request(copy)
