@@ -13,32 +13,29 @@ from typing import Any, Literal
 
 import numpy as np
 
+from budget_router.averages import Averages
+from budget_router.billing import Billing
 from budget_router.budget import Budget
+from budget_router.budgets import by_group, check_feasible
 from budget_router.capping import Ask, Capping, Patience, run_of
-from budget_router.costs import expected_cost
 from budget_router.errors import (
-    ArtifactError,
     BudgetRouterError,
     CapReached,
-    InfeasibleBudget,
     InvalidInput,
-    LedgerUnavailable,
     UnknownDecision,
-    UnknownTariff,
 )
 from budget_router.features.structure import STRUCTURE_VERSION, structural_features
 from budget_router.ledger import Ledger
-from budget_router.lending import borrowers
 from budget_router.memory import MemoryLedger
 from budget_router.menu import Menu
 from budget_router.paces import Paces
 from budget_router.pacing import DEFAULT_HORIZON, Pacer
-from budget_router.policies.artifact import policy_from
 from budget_router.policies.cold_start import ColdStart
 from budget_router.policies.contract import Policy, Prediction
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.policies.second_look import second_look
 from budget_router.records import Call, Decision, Outcome, Reason, Sample, Settlement, Spend, hash_text, new_id
+from budget_router.serving import Serving
 from budget_router.strategies import Result
 from budget_router.tariffs import Tariffs
 from budget_router.task import Task
@@ -104,21 +101,18 @@ class BudgetRouter:
         seed: int | None = None,
     ) -> None:
         self.menu = menu
-        self.budgets = _by_group([*([] if budget is None else [budget]), *budgets])
+        self.budgets = by_group([*([] if budget is None else [budget]), *budgets])
         if not 0 <= exploration <= 1 / len(menu):
             raise InvalidInput(
                 f"exploration is {exploration:g}: a floor for {len(menu)} strategies lies in [0, {1 / len(menu):g}]"
             )
-        if horizon < 1:
-            raise InvalidInput(f"horizon is {horizon}: give at least one decision")
-        if not 0 <= lend <= 1:
-            raise InvalidInput(f"lend is {lend:g}: give the share of its own budget that a group may lend or borrow, in [0, 1]")
         self.ledger: Ledger = MemoryLedger() if ledger is None else ledger  # an empty ledger may be false
         self.tariffs = Tariffs() if tariffs is None else tariffs
         self.model = model
         self.exploration = exploration
         self._unit = next(iter(self.budgets.values())).unit
-        self._check_feasible()
+        check_feasible([*self.budgets.values()], menu, tariffs=self.tariffs, model=model)
+        self._billing = Billing(self.tariffs)
         self._capping = Capping(
             lambda: self.ledger.caps,
             menu,
@@ -133,30 +127,28 @@ class BudgetRouter:
                 f"policy {policy.version!r} was trained in {policy.unit} for {', '.join(policy.menu.names)}: "
                 f"give it that menu and a budget in {policy.unit}, or train it for this one"
             )
-        self._paces = Paces() if share_seconds is None else self.ledger.paces
-        self._pacers: dict[str | None, Pacer] = (
-            borrowers([*self.budgets.values()], lend=lend, horizon=horizon, paces=self._paces)
-            if lend
-            else {group: Pacer(one, horizon=horizon, paces=self._paces) for group, one in self.budgets.items()}
-        )
+        paces = Paces() if share_seconds is None else self.ledger.paces
+        self._averages = Averages(self.budgets, lend=lend, horizon=horizon, paces=paces)
         self._cold_start = ColdStart(menu, unit=self._unit, tariffs=self.tariffs, model=model)
-        self._policy: Policy = self._cold_start if policy is None else policy
         self._is_pinned = policy is not None
-        self._unpriced: set[str] = set()
-        self._is_alone = False
-        self._refused: str | None = None
+        self._serving = Serving(
+            self._cold_start if policy is None else policy,
+            menu,
+            unit=self._unit,
+            registry=lambda: self.ledger.registry,
+            averages=self._averages,
+        )
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
         self._promotions = Upkeep(self.reload, every_seconds=reload_seconds)
-        self._others = Upkeep(self._share, every_seconds=share_seconds or 0.0)
-        self._go_by(self._policy)
+        self._others = Upkeep(self._averages.share, every_seconds=share_seconds or 0.0)
         self.reload()
-        self._share()
+        self._averages.share()
 
     @property
     def policy(self) -> Policy:
         """The policy that serves now."""
-        return self._policy
+        return self._serving.policy
 
     def decide(
         self,
@@ -182,8 +174,8 @@ class BudgetRouter:
         """
         self._promotions.look()
         self._others.look()
-        pacer = self._pacer(task.group)
-        policy = self._policy
+        pacer = self._averages.of(task.group)
+        policy = self.policy
         prediction = policy.predict([task])
         choice = policy.choose(prediction, pacer.target(), floor=self.exploration)
         probabilities, lam = choice.probabilities[0], choice.lam
@@ -235,7 +227,7 @@ class BudgetRouter:
             task: that it was made for.
             answers: normalised answer of each sample that arrived, `None` where a reply held none; a receipt's `answers`.
         """
-        policy, pacer = self._policy, self._pacer(task.group)
+        policy, pacer = self.policy, self._averages.of(task.group)
         prediction = policy.predict([task])
         if prediction.accuracy is None or decision.strategy.settings_key not in {one.settings_key for one in self.menu}:
             return None
@@ -350,8 +342,7 @@ class BudgetRouter:
 
     def close_call(self, call: Call) -> Call:
         """Price what a call billed and record it; a model on no price list keeps an unknown price, not a price of zero."""
-        if call.nano_usd is None:
-            call = self._priced(call)
+        call = self._billing.priced(call)
         try:
             self.ledger.close_call(call)
         finally:
@@ -390,7 +381,7 @@ class BudgetRouter:
             self.ledger.record_settlement(settlement)
         finally:
             self._capping.settle(decision.id, spend.counted(self._unit))
-        cost, pacer = spend.in_unit(decision.budget.unit), self._pacer(decision.group)
+        cost, pacer = spend.in_unit(decision.budget.unit), self._averages.of(decision.group)
         is_known = not np.isnan(cost)
         is_first = pacer.settled(
             decision.id, cost if is_known else decision.expected_cost, is_typical=is_known and status == "ok"
@@ -440,99 +431,9 @@ class BudgetRouter:
 
         A policy that cannot be read, or a registry that does not answer, leaves the present one serving, and is logged.
         """
-        if self._is_pinned:
-            return False
-        registry, version = self.ledger.registry, None
-        try:
-            version = registry.active_version(self.menu.hash)
-            if version is None or version in {self._policy.version, self._refused}:
-                return False
-            self._go_by(policy_from(registry.load(version), self.menu, unit=self._unit))
-        except (ArtifactError, LedgerUnavailable) as error:
-            self._refused = version if isinstance(error, ArtifactError) else None  # what is saved stays as it is
-            _log.warning("policy %s goes on serving: %s", self._policy.version, error)
-            return False
-        return True
-
-    def _go_by(self, policy: Policy) -> None:
-        self._policy = policy
-        for pacer in self._pacers.values():
-            pacer.calibrated(f"{policy.version} of {self.menu.hash}")
-
-    def _share(self) -> None:
-        """Tell what was spent here, and hear what others spent; a ledger that is away is told the next time."""
-        try:
-            self._paces.exchange()
-            self._is_alone = False
-        except BudgetRouterError as error:
-            if not self._is_alone:  # said once
-                self._is_alone = True
-                _log.warning("this worker paces by its own spend alone: %s", error)
-
-    def _pacer(self, group: str | None) -> Pacer:
-        if group in self._pacers:
-            return self._pacers[group]
-        if None in self._pacers:
-            return self._pacers[None]
-        named = ", ".join(repr(name) for name in self._pacers)
-        raise InvalidInput(
-            f"no budget for group {group!r}: there are {named}; add one, or a budget without a group for all others"
-        )
-
-    def _priced(self, call: Call) -> Call:
-        if call.source == "cache":
-            return call.model_copy(update={"nano_usd": 0, "tariff": "cache"})
-        try:
-            bill = self.tariffs.bill(
-                call.model,
-                prompt_tokens=call.prompt_tokens,
-                completion_tokens=call.completion_tokens,
-                cached_tokens=call.cached_tokens,
-                at=call.started_at,
-            )
-        except UnknownTariff as error:  # what was billed is kept all the same, its price unknown
-            if call.model not in self._unpriced:  # said once: it is as true of the next ten thousand calls
-                self._unpriced.add(call.model)
-                _log.warning("calls of %s are kept without a price: %s", call.model, error)
-            return call
-        except InvalidInput as error:
-            _log.warning("call %s is kept without a price: %s", call.id, error)
-            return call
-        return call.model_copy(update={"nano_usd": bill.nano_usd, "tariff": bill.tariff})
-
-    def _check_feasible(self) -> None:
-        costs = [
-            expected_cost(
-                strategy,
-                prompt_tokens=0,
-                unit=self._unit,
-                tariffs=self.tariffs,
-                model=self.model,
-            )
-            for strategy in self.menu
-        ]
-        cheapest = min(costs)
-        for budget in self.budgets.values():
-            if budget.per_task < cheapest:
-                raise InfeasibleBudget(
-                    f"budget of {budget} is below the cheapest strategy, {self.menu.names[costs.index(cheapest)]!r} at "
-                    f"{cheapest:g} {budget.unit}: raise the budget, add a cheaper strategy, or tell its true length by "
-                    "typical_completion_tokens"
-                )
+        return False if self._is_pinned else self._serving.reload()
 
 
 def _draw_of(decision_id: str, salt: str) -> float:
     """The draw of an id, in [0, 1): who was asked about a strategy finds it drawn again when the decision is made anew."""
     return int(hash_text(decision_id, salt=salt)[:13], 16) / 16**13
-
-
-def _by_group(budgets: Sequence[Budget]) -> dict[str | None, Budget]:
-    by_group: dict[str | None, Budget] = {}
-    for budget in budgets:
-        if budget.group in by_group:
-            raise InvalidInput(f"two budgets for group {budget.group!r}: give each group one")
-        by_group[budget.group] = budget
-    units = {budget.unit for budget in budgets}
-    if len(units) != 1:
-        raise InvalidInput(f"budgets in {', '.join(sorted(units)) or 'no unit'}: a router needs at least one, all in one unit")
-    return by_group
