@@ -12,12 +12,10 @@ import json
 import tempfile
 from pathlib import Path
 
-from sqlalchemy import create_engine, make_url, text
-
 from benchmarks.caps_work import MAX_TOKENS, PROMPT_TOKENS, Tally, budget, hammer, hammered
-from benchmarks.postgres import served
+from benchmarks.postgres import new_ledger, served
 from budget_router.caps import Cap
-from budget_router_sql import SqlLedger, migrate
+from budget_router_sql import SqlLedger
 
 LARGEST_CALL = 4 * PROMPT_TOKENS + MAX_TOKENS
 WITHOUT_END = 10**15
@@ -72,8 +70,8 @@ def run(uri: str, *, seconds: float, n_processes: int, seed: int, cap: int | Non
         SqlLedger(f"{file}/caps.db").close()
         limit = cap or foreseen(f"{file}/spare.db", seconds, seed)
         on_sqlite = measured(f"{file}/caps.db", limit, seconds, n_processes=n_processes, seed=seed)
-    limit = cap or foreseen(_database(uri, "caps_spare"), seconds, seed)
-    on_postgresql = measured(_database(uri, "caps"), limit, seconds, n_processes=n_processes, seed=seed)
+    limit = cap or foreseen(new_ledger(uri, "caps_spare"), seconds, seed)
+    on_postgresql = measured(new_ledger(uri, "caps"), limit, seconds, n_processes=n_processes, seed=seed)
     both = on_sqlite, on_postgresql
     return {
         "seed": seed,
@@ -87,18 +85,6 @@ def run(uri: str, *, seconds: float, n_processes: int, seed: int, cap: int | Non
             "charged_what_was_billed": all(one["is_exact"] for one in both),
         },
     }
-
-
-def _database(uri: str, name: str) -> str:
-    """A new database on the server, with a ledger in it."""
-    server = make_url(uri).set(drivername="postgresql+psycopg")
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    url = server.set(database=name).render_as_string(hide_password=False)
-    migrate(url)
-    return url
 
 
 def main() -> None:

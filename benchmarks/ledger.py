@@ -20,15 +20,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import create_engine, make_url, text
-
 from benchmarks.ledger_work import N_SAMPLES, Acknowledged, Work, killed, several
-from benchmarks.postgres import served
+from benchmarks.postgres import new_ledger, served
 from budget_router import Budget, BudgetRouter, Task
 from budget_router.ledger import Ledger
 from budget_router.records import now
 from budget_router.testing import MENU, TASK, example_decision
-from budget_router_sql import SqlLedger, migrate
+from budget_router_sql import SqlLedger
 
 BARS = {
     "sqlite_rows_per_second": 5_000,
@@ -166,12 +164,12 @@ def run(uri: str, *, sqlite_kills: int, postgresql_kills: int, n_rows: int, n_de
         rates = Rates(
             sqlite=rate_of_threads(f"{file}/threads.db", n_rows),
             sqlite_one_row_commits=rate_one_by_one(f"{file}/alone.db", max(n_rows // 40, 2)),
-            postgresql=rate_of_processes(_database(uri, "rates"), n_rows),
+            postgresql=rate_of_processes(new_ledger(uri, "rates"), n_rows),
         )
         decided = latency(f"{file}/queued.db", n_decisions)
         SqlLedger(f"{file}/killed.db").close()
         on_sqlite = kills(f"{file}/killed.db", sqlite_kills, seed=seed)
-        on_postgresql = kills(_database(uri, "killed"), postgresql_kills, seed=seed)
+        on_postgresql = kills(new_ledger(uri, "killed"), postgresql_kills, seed=seed)
     met = {
         "nothing_lost": not (on_sqlite.n_lost or on_sqlite.n_partial or on_postgresql.n_lost or on_postgresql.n_partial),
         "sqlite_rows_per_second": rates.sqlite >= BARS["sqlite_rows_per_second"],
@@ -196,18 +194,6 @@ def run(uri: str, *, sqlite_kills: int, postgresql_kills: int, n_rows: int, n_de
         "bars": BARS,
         "met": met,
     }
-
-
-def _database(uri: str, name: str) -> str:
-    """A new database on the server, with a ledger in it."""
-    server = make_url(uri).set(drivername="postgresql+psycopg")
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    url = server.set(database=name).render_as_string(hide_password=False)
-    migrate(url)
-    return url
 
 
 def main() -> None:

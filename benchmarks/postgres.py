@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import create_engine, make_url, text
+
+from budget_router_sql import migrate
+
 END_SECONDS = 30.0
 """How long a server may take to end."""
 
@@ -32,3 +36,15 @@ def served() -> Iterator[str]:
         while (folder / "postmaster.pid").exists() and time.monotonic() < end:
             time.sleep(0.01)
         shutil.rmtree(folder)
+
+
+def new_ledger(uri: str, name: str) -> str:
+    """A new database on the server, with a ledger in it."""
+    server = make_url(uri).set(drivername="postgresql+psycopg")
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    url = server.set(database=name).render_as_string(hide_password=False)
+    migrate(url)
+    return url
