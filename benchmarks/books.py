@@ -3,7 +3,7 @@
     python -m benchmarks.books --json [--decisions N] [--ledger PATH]
 
 A ledger is made, with 1.8 calls to a decision, their settlements and samples, and grades of every other one; `--ledger` names the
-file, and takes one that is there as it is. Each question is asked in a process of its own, that tells its wall time and the most
+file, and takes one that is there as it is. Each question is asked in a process of its own, that tells its time and the most
 memory it had resident. Whether the file is in the machine's cache is the machine's affair: a first pass over it is not timed.
 """
 
@@ -36,6 +36,8 @@ class Took:
     """What a question took, in a process of its own."""
 
     seconds: float
+    cpu_seconds: float
+    """Of its own: beside other work the wall clock tells of that as well."""
     mb: float
     """The most that was resident, in MiB: the interpreter and its libraries are part of it."""
 
@@ -67,13 +69,13 @@ QUESTIONS: dict[str, Callable[[SqlLedger], int]] = {"spend": _spend, "audit": _a
 def asked(name: str, path: Path, n_decisions: int) -> Took:
     """Ask in this process, which has asked nothing before."""
     with SqlLedger(f"sqlite:///{path}") as ledger:
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         seen = QUESTIONS[name](ledger)
-        seconds = time.perf_counter() - started
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - busy
     if seen != n_decisions:
         raise RuntimeError(f"{name} saw {seen} of {n_decisions} decisions")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return Took(round(seconds, 2), round(peak / (_MIB if sys.platform == "darwin" else 1024), 1))
+    return Took(round(seconds, 2), round(cpu_seconds, 2), round(peak / (_MIB if sys.platform == "darwin" else 1024), 1))
 
 
 def run(path: Path, n_decisions: int, *, questions: list[str], seed: int) -> dict[str, object]:

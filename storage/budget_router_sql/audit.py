@@ -16,7 +16,7 @@ from budget_router.records import now
 from budget_router.tariffs import Tariffs
 from budget_router_sql import cap_questions, questions
 from budget_router_sql.ledger import SqlLedger
-from budget_router_sql.prices import Priced, is_priced_right, long_or_hourly, mispriced, priced_calls
+from budget_router_sql.prices import Priced, is_priced_right, long_or_hourly, mispriced, n_priced, priced_calls
 from budget_router_sql.schema import (
     call_closings,
     call_openings,
@@ -213,6 +213,7 @@ def audit(ledger: SqlLedger, *, tariffs: Tariffs | None = None, open_for: timede
         answered = ruled_out(connection, np.random.default_rng()) if backend.looks_up_one_by_one else frozenset()
         totals, asked = _look_over(connection)
         priced = priced_calls(connection, tariffs or Tariffs())
+        n_priced_again = n_priced(connection) - sum(one.n_calls for one in priced)
         relations = {"uneven_settlements": questions.uneven_settlements(), **questions.orphans(), **questions.unfinished(before)}
         asked += [question for name, question in relations.items() if name not in answered]
         asked += [*cap_questions.of_caps(at), *mispriced(priced)]
@@ -234,7 +235,7 @@ def audit(ledger: SqlLedger, *, tariffs: Tariffs | None = None, open_for: timede
         calls=calls,
         settled=totals[settlements],
         unsettled=unsettled,
-        n_priced_again=sum(one.n_calls for one in priced if one.is_known),
+        n_priced_again=n_priced_again,
         findings=_in_order(found, most),
     )
 
@@ -244,9 +245,9 @@ def _look_over(connection: Connection) -> tuple[dict[Table, Amount], list[questi
     odd_rows, totals, asked = questions.odd_rows(), {}, []
     for table in dict.fromkeys(one.table for one in odd_rows):
         odd = [one for one in odd_rows if one.table is table]
-        row = connection.execute(questions.sums(table, odd)).one()
-        totals[table] = _amounts(row[: -len(odd)])
-        asked += [one.question for one, n_rows in zip(odd, row[-len(odd) :], strict=True) if n_rows]
+        row = connection.execute(questions.totals(table, odd)).one()
+        totals[table] = _amounts(row[:-1])
+        asked += [one.question for one in odd] if row[-1] else []
     return totals, asked
 
 

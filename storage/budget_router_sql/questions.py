@@ -313,12 +313,12 @@ def _is_negative(calls: Table) -> ColumnElement[bool]:
     return or_(*(calls.c[column] < 0 for column in (*_AMOUNTS, "reasoning_tokens", "cached_tokens", "seconds")))
 
 
-def sums(table: Table, odd: Sequence[OddRow]) -> Question:
-    """In one pass over a table: its rows, what they are about in all, and how many are odd in each way."""
-    amounts = [func.sum(table.c[column]) if column in table.c else literal(0) for column in _AMOUNTS]
-    n_odd = [func.sum(case((one.is_odd, 1), else_=0)).label(f"n_odd_{place}") for place, one in enumerate(odd)]
-    n_calls = func.sum(table.c.n_calls) if "n_calls" in table.c else func.count()
-    return select(n_calls, *amounts, *n_odd).select_from(table)
+def totals(table: Table, odd: Sequence[OddRow]) -> Question:
+    """In one pass over a table: its calls or else its rows, what it bills in all, and how many rows are odd in some way."""
+    is_billed = table in {call_closings, settlements}
+    amounts = [func.sum(table.c[column]) if is_billed else literal(0) for column in _AMOUNTS]
+    n_odd = func.count(case((or_(*(one.is_odd for one in odd)), 1)))
+    return select(func.sum(table.c.n_calls) if table is settlements else func.count(), *amounts, n_odd).select_from(table)
 
 
 # --- numbers in a row
