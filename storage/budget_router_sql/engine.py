@@ -4,11 +4,11 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import get_args
 
 from pydantic import ValidationError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Executable
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -53,6 +53,20 @@ class Database:
         with self.read() as connection:
             self.backend.prepare_survey(connection)
             yield connection
+
+    @contextmanager
+    def survey_with_another(self, moment: Executable) -> Iterator[tuple[Connection, Connection]]:
+        """Two views of one moment, so that two threads may ask at once; nobody writes while they begin.
+
+        Args:
+            moment: a statement that reads something: with it a view begins.
+        """
+        with ExitStack() as stack:
+            with self.write():
+                views = stack.enter_context(self.survey()), stack.enter_context(self.read())
+                for view in views:
+                    view.execute(moment)
+            yield views
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
