@@ -26,7 +26,7 @@ from budget_router import Budget, BudgetRouter, Task
 from budget_router.ledger import Ledger
 from budget_router.records import now
 from budget_router.testing import MENU, TASK, example_decision
-from budget_router_sql import SqlLedger
+from budget_router_sql import SqlLedger, audit
 
 BARS = {
     "sqlite_rows_per_second": 5_000,
@@ -47,6 +47,8 @@ class Kills:
     n_acknowledged: int
     n_lost: int
     n_partial: int
+    faults: tuple[str, ...]
+    """Kinds of what an audit says is wrong in the end; calls and decisions that the kills left open are none."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ def kills(url: str, n_kills: int, *, seed: int) -> Kills:
         n_acknowledged += len(acknowledged)
         n_lost += len(acknowledged - found)
         n_partial += partial
-    return Kills(n_kills, n_acknowledged, n_lost, n_partial)
+    with SqlLedger(url) as ledger:
+        proof = audit(ledger)
+    return Kills(n_kills, n_acknowledged, n_lost, n_partial, tuple(one.kind for one in proof.findings if one.is_fault))
 
 
 def standing(url: str, since: datetime) -> tuple[Acknowledged, int]:
@@ -172,6 +176,7 @@ def run(uri: str, *, sqlite_kills: int, postgresql_kills: int, n_rows: int, n_de
         on_postgresql = kills(new_ledger(uri, "killed"), postgresql_kills, seed=seed)
     met = {
         "nothing_lost": not (on_sqlite.n_lost or on_sqlite.n_partial or on_postgresql.n_lost or on_postgresql.n_partial),
+        "audit_is_clean": not (on_sqlite.faults or on_postgresql.faults),
         "sqlite_rows_per_second": rates.sqlite >= BARS["sqlite_rows_per_second"],
         "sqlite_times_one_row_commits": rates.times >= BARS["sqlite_times_one_row_commits"],
         "postgresql_rows_per_second": rates.postgresql >= BARS["postgresql_rows_per_second"],

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from budget_router.records import Call, Decision, now
+from budget_router.records import Call, Decision, Sample, Spend, now
 from budget_router.testing import MENU, TASK, example_call, example_decision, example_outcome, example_settlement
 from budget_router_sql import SqlLedger
 
@@ -45,11 +45,13 @@ def write_until_killed(url: str, told: Connection) -> None:
             name = f"{os.getpid()}-{thread}-{step}"
             ledger.record_decision(example_decision(name, decided_at=now()), TASK, MENU)
             _tell(told, "decision", name)
-            ledger.open_call(example_call(name, name))
+            call = example_call(name, name, nano_usd=7)  # few, lest millions of them are more than a database counts
+            ledger.open_call(call)
             _tell(told, "opening", name)
-            ledger.close_call(example_call(name, name))
+            ledger.close_call(call)
             _tell(told, "closing", name)
-            ledger.record_settlement(example_settlement(name))
+            samples = tuple(Sample(index=index, call_id=name, answer_key="68") for index in range(N_SAMPLES))
+            ledger.record_settlement(example_settlement(name, spend=Spend.of([call]), samples=samples))
             _tell(told, "settlement", name)
             ledger.record_outcome(example_outcome(name))
             _tell(told, "outcome", name)

@@ -21,8 +21,9 @@ def test_nothing_is_lost_to_kills_and_everything_is_measured(postgres):
         assert (facts["n_kills"], facts["n_lost"], facts["n_partial"]) == (n_kills, 0, 0)
         assert facts["n_acknowledged"] > 0
     assert told["met"]["nothing_lost"]
+    assert told["met"]["audit_is_clean"]
     assert min(told["rows_per_second"].values()) > 0
-    assert set(told["met"]) == {"nothing_lost", *benchmark.BARS}
+    assert set(told["met"]) == {"nothing_lost", "audit_is_clean", *benchmark.BARS}
 
 
 def test_what_stands_in_part_is_seen(tmp_path):
