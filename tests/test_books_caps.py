@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from budget_router.budget import Budget
 from budget_router.caps import EXPIRES_AFTER, Cap
@@ -97,6 +97,7 @@ def ledgers(tmp_path_factory, postgres):
 def test_whatever_workers_do_the_counters_are_what_the_book_adds_up_to(ledgers, where, n_examples):
     @settings(deadline=None, max_examples=n_examples)
     @given(script=steps)
+    @example(script=[("claim", 5, 18, 0.1), ("reserve", 5, 27, 0.1)])  # set aside for a decision that had claimed before
     def check(script):
         for window in (*LENGTHS, "run"):
             cap = Cap.of(Budget(per_task=1, hard_cap=90, window=window, group=new_id()), run="run")

@@ -233,8 +233,8 @@ def test_an_outage_does_not_teach_that_answers_are_free():
     router = BudgetRouter(MENU, Budget(per_task=100, unit="completion_tokens"), policy=MIXTURE, seed=1)
     for index in range(100):
         router.settle(router.decide(Task(f"task {index}")), Spend(), status="failed")
-    assert router._pacer(None).sums.bill_drift == 1
-    assert router._pacer(None).sums.spent == 0
+    assert router._averages.of(None).sums.bill_drift == 1
+    assert router._averages.of(None).sums.spent == 0
 
 
 def test_policies_promise_what_they_spend():

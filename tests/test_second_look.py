@@ -106,7 +106,8 @@ def settle(router, decision, answers, *, thought):
 def ledger(tmp_path_factory):
     """A log of votes and of thinking, apart: no escalation was ever tried."""
     ledger = SqlLedger(f"sqlite:///{tmp_path_factory.mktemp('looks')}/log.db")
-    router = BudgetRouter(MENU, Budget(per_task=150, unit="completion_tokens"), ledger=ledger, seed=0)
+    budget = Budget(per_task=150, unit="completion_tokens")
+    router = BudgetRouter(MENU, budget, ledger=ledger, seed=0, share_seconds=None)  # whoever serves does not pay for it
     rng = np.random.default_rng(0)
     for index in range(300):
         strategy = (FIRST, THINK)[index % 2]
@@ -118,7 +119,8 @@ def ledger(tmp_path_factory):
 
 
 def router_on(ledger, *, seed=1):
-    return BudgetRouter(MENU, Budget(per_task=150, unit="completion_tokens"), ledger=ledger, seed=seed, exploration=0.0)
+    budget = Budget(per_task=150, unit="completion_tokens")
+    return BudgetRouter(MENU, budget, ledger=ledger, seed=seed, exploration=0.0, share_seconds=None)
 
 
 TASK = Task("Is 1003 a sum of two primes?", id="fresh")
@@ -143,7 +145,7 @@ def test_what_was_asked_stays_spent_and_earns_no_second_budget(ledger):
     settle(router, first, ["a", "b", "c"], thought=False)
     again = router.reconsider(first, task, ["a", "b", "c"])
     settle(router, again, ["right"], thought=True)
-    sums = router._pacer(None).sums
+    sums = router._averages.of(None).sums
     assert (sums.n_tasks, sums.allowed, sums.spent) == (1, 150, pytest.approx(30 + 400))
 
 

@@ -49,13 +49,19 @@ def _told() -> CTE:
             _count_where(event == "reserved").label("n_reserved"),
             _count_where(event == "claimed").label("n_claimed"),
             _count_where(event.in_(_ENDS)).label("n_ended"),
+            func.min(cap_events.c.position).label("first"),
         )
         .group_by(cap_events.c.reservation_id, cap_events.c.decision_id, cap_events.c.account)
         .cte("cap_lines")
     )
+    whole = lines.alias("cap_wholes")
     took = func.sum(case((lines.c.n_claimed > 0, lines.c.claimed), else_=lines.c.paid))
-    taken = (select(lines.c.decision_id, took.label("taken")).where(lines.c.n_reserved == 0).group_by(lines.c.decision_id)).cte(
-        "cap_taken"
+    taken = (
+        select(lines.c.decision_id, took.label("taken"))
+        .join_from(lines, whole, whole.c.reservation_id == lines.c.decision_id)
+        .where(lines.c.n_reserved == 0, lines.c.first > whole.c.first)  # nothing is taken out of what is not there yet
+        .group_by(lines.c.decision_id)
+        .cte("cap_taken")
     )
     rest = lines.c.reserved - func.coalesce(taken.c.taken, 0)
     held = case(
