@@ -10,7 +10,7 @@ from budget_router.testing import NOON, example_call, example_decision, example_
 from budget_router_cli.app import app
 from budget_router_sql import SqlLedger
 
-COMMANDS = ("audit", "spend", "doctor", "roles")
+COMMANDS = ("audit", "spend", "doctor", "roles", "forget")
 
 
 @pytest.fixture
@@ -93,3 +93,17 @@ def test_roles_are_sql():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_has_help_with_an_example(command):
     assert f"Example: budget-router {command}" in " ".join(typed(command, "--help")[1].split())
+
+
+def test_a_task_or_all_that_is_older_is_forgotten(url):
+    assert typed("forget", "t1", "--ledger", url) == (0, "erased what 2 decisions said\n")
+    _, told = typed("forget", "--before", "90d", "--ledger", url, "--json")
+    assert json.loads(told) == {"n_decisions": 0}
+
+
+@pytest.mark.parametrize("words", [[], ["t1", "--before", "90d"]])
+def test_forgetting_needs_a_task_or_a_span_and_not_both(url, words):
+    done = CliRunner().invoke(app, ["forget", *words, "--ledger", url])
+    assert done.exit_code == 2
+    with SqlLedger(url) as ledger:
+        assert ledger.decision("a").task_text

@@ -340,3 +340,12 @@ def test_writers_that_decide_the_same_on_two_connections_agree(url):
         for thread in threads:
             thread.join()
         assert len(set(standing)) == 20
+
+
+@pytest.mark.parametrize("store_text", ["full", "hash"])
+def test_what_is_older_than_a_moment_is_forgotten(url, store_text):
+    with SqlLedger(url, store_text=store_text) as ledger:
+        recorded(ledger, *(example_decision(f"{number}", minutes=number) for number in range(4)))
+        later = ledger.decision("2").decision.decided_at
+        assert (ledger.forget_before(later), ledger.forget_before(later)) == (2, 0)
+        assert [bool(entry.task_text or entry.task_ngrams) for entry in ledger.read()] == [False, False, True, True]

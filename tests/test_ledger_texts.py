@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,37 @@ def test_what_was_forgotten_is_gone_from_the_file_and_its_log(path, store_text, 
         assert b"Dr t2 Hyde" in bytes_on_disk(path)
         assert [entry.metadata for entry in ledger.read()].count({}) == 9
     assert not any(trace in bytes_on_disk(path) for trace in traces)
+
+
+@pytest.mark.parametrize("store_text", ["full", "hash", "none"])
+def test_what_is_older_than_a_moment_is_forgotten_and_the_rest_is_not(path, store_text):
+    with SqlLedger(url_of(path), store_text=store_text) as ledger:
+        for number in range(6):
+            said = Task(f"the patient's name is Ada {number} ", metadata={"doctor": f"Dr {number} Hyde"})
+            ledger.record_decision(example_decision(f"{number}", task_id=f"t{number % 2}", minutes=number), said, MENU)
+        noon_and_four = NOON + timedelta(minutes=4)
+        assert ledger.forget_before(noon_and_four) == 4
+        assert [entry.metadata for entry in ledger.read()] == [{}] * 4 + [{"doctor": "Dr 4 Hyde"}, {"doctor": "Dr 5 Hyde"}]
+        told = [(entry.task_text, entry.task_ngrams) for entry in ledger.read()]
+        assert all(text is None and not ngrams for text, ngrams in told[:4])
+        assert all((text is not None, bool(ngrams)) == (store_text == "full", store_text == "hash") for text, ngrams in told[4:])
+        assert b"Dr 3 Hyde" not in bytes_on_disk(path)
+        assert ledger.forget_before(noon_and_four) == 0
+        assert ledger.forget_before(noon_and_four + timedelta(minutes=1)) == 1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT task_id, n_decisions FROM erasures ORDER BY position").fetchall() == [
+            ("t0", 2),
+            ("t1", 2),
+            ("t0", 1),
+        ]
+
+
+def test_a_moment_without_a_zone_forgets_nothing(path):
+    with SqlLedger(url_of(path)) as ledger:
+        recorded(ledger)
+        with pytest.raises(InvalidInput, match="has no time zone"):
+            ledger.forget_before(NOON.replace(tzinfo=None))
+        assert ledger.decision("d1").task_text == TASK.text
 
 
 def test_an_erasure_is_itself_recorded(path):

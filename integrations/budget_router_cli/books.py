@@ -148,6 +148,22 @@ def _spent(row: SpendRow) -> tuple[str, ...]:
     )
 
 
+@app.command(epilog="Example: budget-router forget --before 90d --ledger sqlite:///spend.db")
+def forget(
+    ledger: LedgerUrl,
+    task_id: Annotated[str | None, typer.Argument(help="Of the task that is to be forgotten.")] = None,
+    before: Annotated[str | None, typer.Option(help="Forget all that is older, e.g. 90d, 12h, or an ISO date.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase what a task said, or all that is older than a span; what was decided, spent and graded stays."""
+    until = moment(before)
+    if (task_id is None) == (until is None):
+        raise typer.BadParameter("name a task, or say --before")
+    with opened(ledger) as book:
+        n_decisions = book.forget(task_id) if task_id is not None else book.forget_before(until) if until else 0
+    typer.echo(json.dumps({"n_decisions": n_decisions}) if as_json else f"erased what {n_decisions:,} decisions said")
+
+
 @app.command(epilog='Example: budget-router roles | psql "postgresql://owner@host/spend"')
 def roles() -> None:
     """Print the SQL that makes three roles on PostgreSQL: writer, trainer and reader, each with what it needs and no more."""

@@ -39,5 +39,5 @@ def moment(text: str | None) -> datetime | None:
             return datetime.now(UTC) - timedelta(hours=hours * float(text[:-1]))
         at = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InvalidInput(f"--since {text!r} is neither a span like 30d or 12h nor an ISO date") from error
+        raise InvalidInput(f"{text!r} is neither a span like 30d or 12h nor an ISO date") from error
     return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -3,14 +3,14 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
-from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy import Connection, Select, delete, exists, func, insert, literal, or_, select, update
 
 from budget_router.caps import Caps
 from budget_router.errors import BudgetRouterError, ForeignLedger, InvalidInput, LedgerUnavailable, UnknownDecision
@@ -179,8 +179,8 @@ class SqlLedger:
     def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:
         """Decisions of `since <= decided_at < until`, oldest first, streamed; a slow reader holds up no writer."""
         for moment in (since, until):
-            if moment is not None and moment.tzinfo is None:
-                raise InvalidInput(f"{moment.isoformat()} has no time zone: give one, such as datetime.now(UTC)")
+            if moment is not None:
+                _check_zone(moment)
         self._catch_up()
         return stream(self._database, self._hashed, since=since, until=until)
 
@@ -193,18 +193,39 @@ class SqlLedger:
         Raises:
             LedgerUnavailable: or the rows are erased, and a reader keeps their bytes in the file's log: forget again.
         """
-        self._writer.drain()
-        if self._spilling is not None and self._spilling.is_away:
-            raise LedgerUnavailable(f"{self._database.shown_url}: records wait in the spool: forget once they are replayed")
         about = select(decisions.c.id).where(decisions.c.task_id == task_id)
-        with self._database.write() as connection:
+        with self._erasing() as connection:
             connection.execute(delete(task_ngrams).where(task_ngrams.c.decision_id.in_(about)))
             erased = update(decisions).where(decisions.c.task_id == task_id).values(task_text=None, metadata="{}")
             n_decisions = len(connection.execute(erased.returning(decisions.c.position)).all())
             said = {"task_id": task_id, "n_decisions": n_decisions, "erased_at": now()}
             connection.execute(insert(erasures), said)
-        self._database.wipe()
         return n_decisions
+
+    def forget_before(self, moment: datetime) -> int:
+        """Erase what was said in all decisions before a moment, as `forget` does, and return of how many anything was left.
+
+        So a rule such as "no text is kept for longer than 90 days" is one call a night; spend, grades and features stay.
+
+        Raises:
+            InvalidInput: the moment has no time zone.
+            LedgerUnavailable: as from `forget`.
+        """
+        _check_zone(moment)
+        is_old = decisions.c.decided_at < moment
+        is_told = or_(decisions.c.task_text.is_not(None), decisions.c.metadata != "{}")
+        is_counted = exists(select(literal(1)).where(task_ngrams.c.decision_id == decisions.c.id))
+        left = select(decisions.c.task_id, func.count().label("n_decisions")).where(is_old, or_(is_told, is_counted))
+        with self._erasing() as connection:
+            erased_at = now()
+            found = connection.execute(left.group_by(decisions.c.task_id)).mappings()
+            said = [{**row, "erased_at": erased_at} for row in found]
+            about = select(decisions.c.id).where(is_old)
+            connection.execute(delete(task_ngrams).where(task_ngrams.c.decision_id.in_(about)))
+            connection.execute(update(decisions).where(is_old, is_told).values(task_text=None, metadata="{}"))
+            if said:
+                connection.execute(insert(erasures), said)
+        return sum(row["n_decisions"] for row in said)
 
     def close(self) -> None:
         """Write what was handed in, and let go of the database; closing twice changes nothing."""
@@ -244,6 +265,15 @@ class SqlLedger:
         else:
             self._writer.write(entry, tell_nothing)
 
+    @contextmanager
+    def _erasing(self) -> Iterator[Connection]:
+        self._writer.drain()
+        if self._spilling is not None and self._spilling.is_away:
+            raise LedgerUnavailable(f"{self._database.shown_url}: records wait in the spool: forget once they are replayed")
+        with self._database.write() as connection:
+            yield connection
+        self._database.wipe()
+
     def _ready(self, busy_seconds: float) -> str:
         """Bring the database to this version's schema, and return its salt."""
         make_ready(self._database, busy_seconds=busy_seconds)
@@ -268,6 +298,11 @@ class SqlLedger:
         if not found:
             raise UnknownDecision(f"{not_found}: record it first, or look for it elsewhere")
         return found[0]
+
+
+def _check_zone(moment: datetime) -> None:
+    if moment.tzinfo is None:
+        raise InvalidInput(f"{moment.isoformat()} has no time zone: give one, such as datetime.now(UTC)")
 
 
 def _check_menu(decision: Decision, menu: Menu) -> None:
