@@ -45,7 +45,7 @@ class Paces:
     def __init__(self, book: PaceBook | None = None) -> None:
         self._book = book
         self._beginnings: dict[Key, Sums] = {}
-        self._pasts: dict[Key, Sums] = {}
+        self._pasts: dict[str, dict[str, Sums]] = {}
         self._untold: dict[Key, Sums] = {}
         self._unseen: dict[str, float] = {}
         self._heard: set[Key] = set()
@@ -56,18 +56,19 @@ class Paces:
     def follow(self, key: Key, beginning: Sums) -> None:
         """Keep a past, which begins as told here where nobody has one; what others did is heard at the next `exchange`."""
         with self._lock:
-            if key not in self._pasts:
-                same = next((past for other, past in self._pasts.items() if other.account == key.account), Sums())
+            pasts = self._pasts.setdefault(key.account, {})
+            if key.policy not in pasts:
+                same = next(iter(pasts.values()), Sums())
                 self._beginnings[key] = beginning
-                self._pasts[key] = beginning.then(same.totals)
+                pasts[key.policy] = beginning.then(same.totals)
 
     def sums(self, key: Key) -> Sums:
         """What a past comes to, as far as this process knows."""
-        return self._pasts[key]
+        return self._pasts[key.account][key.policy]
 
     def untold(self, key: Key) -> Sums:
         """What has happened here since the last exchange; all of it where there is no book."""
-        return self._pasts[key] if self._book is None else self._untold.get(key, Sums())
+        return self.sums(key) if self._book is None else self._untold.get(key, Sums())
 
     def n_unseen(self, account: str) -> float:
         """How many tasks others decide on between two exchanges."""
@@ -76,9 +77,9 @@ class Paces:
     def add(self, key: Key, change: Sums) -> None:
         """Put what has just happened behind a past that is followed."""
         with self._lock:
-            for one in self._pasts:
-                if one.account == key.account:
-                    self._pasts[one] = self._pasts[one].then(change if one == key else change.totals)
+            pasts = self._pasts[key.account]
+            for policy, past in pasts.items():
+                pasts[policy] = past.then(change if policy == key.policy else change.totals)
             if self._book is not None:
                 self._untold[key] = self._untold.get(key, Sums()).then(change)
 
@@ -104,7 +105,7 @@ class Paces:
         with self._lock:
             told, self._untold = self._untold, {}
             asked = dict(self._beginnings)
-            before = {key: past.n_tasks for key, past in self._pasts.items()}
+            before = {key: self.sums(key).n_tasks for key in asked}
         try:
             heard = book.exchange(told, asked)
         except BaseException:
@@ -116,7 +117,8 @@ class Paces:
         with self._lock:
             unseen = {key.account: past.n_tasks - before[key] for key, past in heard.items() if key in self._heard}
             self._unseen |= {account: max(n, self._unseen.get(account, 0.0) / 2) for account, n in unseen.items()}
-            self._pasts |= {key: self._since(key, past) for key, past in heard.items()}
+            for key, past in heard.items():
+                self._pasts[key.account][key.policy] = self._since(key, past)
             self._heard |= set(heard)
 
     def _since(self, key: Key, past: Sums) -> Sums:

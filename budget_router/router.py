@@ -7,8 +7,8 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import numpy as np
@@ -197,22 +197,21 @@ class BudgetRouter:
             action, executed = fitted
             if executed is not self.menu.root[wanted] and not is_forced:
                 probabilities, reason = np.eye(len(self.menu))[action], "capped"
-        with self._reserved(decision_id):
-            decision = self._decision(
-                task,
-                prediction,
-                action,
-                policy=policy,
-                pacer=pacer,
-                lam=lam,
-                strategy=executed,
-                id=decision_id,
-                propensities=dict(zip(self.menu.names, probabilities.tolist(), strict=True)),
-                run_id=run_id,
-                thread_id=thread_id,
-                reason=reason,
-            )
-            return self._recorded(decision, task, pacer, promised=choice.spend)
+        return self._recorded(
+            task,
+            prediction,
+            action,
+            policy=policy,
+            pacer=pacer,
+            lam=lam,
+            promised=choice.spend,
+            id=decision_id,
+            strategy=executed,
+            propensities=dict(zip(self.menu.names, probabilities.tolist(), strict=True)),
+            run_id=run_id,
+            thread_id=thread_id,
+            reason=reason,
+        )
 
     def reconsider(self, decision: Decision, task: Task, answers: Sequence[str | None]) -> Decision | None:
         """Decide again, now that a vote's answers are in: `None` to accept it, else a decision to run a dearer strategy.
@@ -249,22 +248,21 @@ class BudgetRouter:
             _, executed = self._capping.fitted(task, action, pacer.budget, decision_id=again_id, run=run, is_forced=True)
         except CapReached:
             return None
-        with self._reserved(again_id):
-            again = self._decision(
-                task,
-                prediction,
-                action,
-                policy=policy,
-                pacer=pacer,
-                lam=lam,
-                strategy=executed,
-                id=again_id,
-                propensities={name: float(name == look.then.name) for name in self.menu.names},
-                run_id=decision.run_id,
-                thread_id=decision.thread_id,
-                reason="reconsidered",
-            )
-            return self._recorded(again, task, pacer, promised=0.0)
+        return self._recorded(
+            task,
+            prediction,
+            action,
+            policy=policy,
+            pacer=pacer,
+            lam=lam,
+            promised=0.0,
+            id=again_id,
+            strategy=executed,
+            propensities={name: float(name == look.then.name) for name in self.menu.names},
+            run_id=decision.run_id,
+            thread_id=decision.thread_id,
+            reason="reconsidered",
+        )
 
     def _drawn(self) -> float:
         with self._lock:
@@ -280,40 +278,44 @@ class BudgetRouter:
             return False
         return True
 
-    @contextmanager
-    def _reserved(self, decision_id: str) -> Iterator[None]:
-        """Give back what a decision has reserved if it cannot be recorded."""
+    def _recorded(
+        self,
+        task: Task,
+        prediction: Prediction,
+        action: int,
+        *,
+        policy: Policy,
+        pacer: Pacer,
+        lam: float,
+        promised: float,
+        **known: Any,  # the decision checks what it is given
+    ) -> Decision:
+        """Write a choice down with all that is to be remembered of it, or find the one that stands under its id, and pace it.
+
+        What it has reserved is given back if it cannot be recorded.
+        """
         try:
-            yield
+            decision = Decision(
+                task_id=task.id or hash_text(task.text, salt=self.ledger.salt),
+                group=task.group,
+                shadow_price=lam,
+                expected_cost=float(prediction.cost[0, action]),
+                expected_accuracy=None if prediction.accuracy is None else float(prediction.accuracy[0, action]),
+                budget=pacer.budget,
+                policy_version=policy.version,
+                menu_hash=self.menu.hash,
+                features=structural_features(task.text),
+                features_version=STRUCTURE_VERSION,
+                **known,
+            )
+            standing = self.ledger.record_decision(decision, task, self.menu)
+            if standing == decision or self.ledger.decision(standing.id).settlement is None:
+                is_new_task = decision.reason != "reconsidered"
+                pacer.decided(standing.id, standing.expected_cost, promised=promised, is_new_task=is_new_task)
         except BaseException:
             with suppress(BudgetRouterError):  # else it expires
-                self._capping.settle(decision_id, 0)
+                self._capping.settle(known["id"], 0)
             raise
-
-    def _decision(
-        self, task: Task, prediction: Prediction, action: int, *, policy: Policy, pacer: Pacer, lam: float, **known: Any
-    ) -> Decision:  # Any: the decision checks what it is given
-        """All that is to be remembered of a choice."""
-        return Decision(
-            task_id=task.id or hash_text(task.text, salt=self.ledger.salt),
-            group=task.group,
-            shadow_price=lam,
-            expected_cost=float(prediction.cost[0, action]),
-            expected_accuracy=None if prediction.accuracy is None else float(prediction.accuracy[0, action]),
-            budget=pacer.budget,
-            policy_version=policy.version,
-            menu_hash=self.menu.hash,
-            features=structural_features(task.text),
-            features_version=STRUCTURE_VERSION,
-            **known,
-        )
-
-    def _recorded(self, decision: Decision, task: Task, pacer: Pacer, *, promised: float) -> Decision:
-        """Write a decision down, or find the one that stands under its id, and pace it."""
-        standing = self.ledger.record_decision(decision, task, self.menu)
-        if standing == decision or self.ledger.decision(standing.id).settlement is None:
-            is_new_task = decision.reason != "reconsidered"
-            pacer.decided(standing.id, standing.expected_cost, promised=promised, is_new_task=is_new_task)
         return standing
 
     def open_call(self, call: Call) -> None:

@@ -1,8 +1,8 @@
-"""Pasts in the ledger's database: one row per account and policy, which each worker puts its own share behind."""
+"""Pasts in the ledger's database: an account's totals in one row, each policy's drift in another."""
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from budget_router.paces import Key
@@ -24,12 +24,9 @@ _TOLD = (
         | {name: paces.c[name] * bindparam("choices_kept") + bindparam(f"new_{name}") for name in _CHOICES}
     )
 )
-_DRIFTS = select(paces).where(paces.c.account.in_(bindparam("accounts", expanding=True)))
-_ALL_TOTALS = (
-    select(paces.c.account, *(func.sum(paces.c[name]).label(name) for name in _TOTALS))
-    .where(paces.c.account.in_(bindparam("accounts", expanding=True)))
-    .group_by(paces.c.account)
-)
+_STANDING = select(paces).where(tuple_(paces.c.account, paces.c.policy).in_(bindparam("keys", expanding=True)))
+_UNDER_ALL = ""
+"""Policy of the row that holds an account's totals: a worker then reads two rows, however many policies there were."""
 
 
 class SqlPaceBook:
@@ -43,10 +40,16 @@ class SqlPaceBook:
         if not told:
             with self._database.read() as connection:
                 return _standing(connection, asked)
+        changes: dict[Key, Sums] = {}
+        for key, change in told.items():
+            of_all = Key(key.account, _UNDER_ALL)
+            changes[of_all] = changes.get(of_all, Sums()).then(change.totals)
+            changes[key] = changes.get(key, Sums()).then(change._replace(n_tasks=0.0, allowed=0.0, spent=0.0))
         with self._database.write() as connection:
-            for key in sorted(told):  # in one order, so that no two workers wait for each other
-                connection.execute(_BEGUN, {"account": key.account, "policy": key.policy, **_stored(asked[key])})
-                connection.execute(_TOLD, {"of_account": key.account, "of_policy": key.policy, **_behind(told[key])})
+            for key in sorted(changes):  # in one order, so that no two workers wait for each other
+                beginning = _stored(asked.get(key, Sums()))
+                connection.execute(_BEGUN, {"account": key.account, "policy": key.policy, **beginning})
+                connection.execute(_TOLD, {"of_account": key.account, "of_policy": key.policy, **_behind(changes[key])})
             return _standing(connection, asked)
 
 
@@ -60,14 +63,11 @@ def _behind(change: Sums) -> dict[str, float]:
 
 
 def _standing(connection: Connection, asked: Mapping[Key, Sums]) -> dict[Key, Sums]:
-    accounts = sorted({key.account for key in asked})
-    rows = connection.execute(_DRIFTS, {"accounts": accounts}).mappings()
-    drifts = {Key(row["account"], row["policy"]): Sums(**{name: row[name] for name in _STORED}) for row in rows}
-    totals = {row.account: Sums(*row[1:]) for row in connection.execute(_ALL_TOTALS, {"accounts": accounts})}
-    return {
-        key: drifts.get(key, beginning)._replace(**_of_all(totals.get(key.account, Sums()))) for key, beginning in asked.items()
-    }
+    keys = {*asked, *(Key(key.account, _UNDER_ALL) for key in asked)}
+    rows = connection.execute(_STANDING, {"keys": [tuple(key) for key in keys]}).mappings()
+    found = {Key(row["account"], row["policy"]): Sums(**{name: row[name] for name in _STORED}) for row in rows}
+    return {key: _with_totals(found.get(key, asked[key]), found.get(Key(key.account, _UNDER_ALL), Sums())) for key in asked}
 
 
-def _of_all(totals: Sums) -> dict[str, float]:
-    return {name: getattr(totals, name) for name in _TOTALS}
+def _with_totals(past: Sums, of_all: Sums) -> Sums:
+    return past._replace(n_tasks=of_all.n_tasks, allowed=of_all.allowed, spent=of_all.spent)

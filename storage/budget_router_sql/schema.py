@@ -296,4 +296,4 @@ paces = Table(
     Column("promised", Double, nullable=False),
     CheckConstraint("n_tasks >= 0 AND allowed >= 0", name="what_is_allowed_is_not_negative"),
 )
-"""What a budget's workers have spent together, under each policy; see `budget_router.sums`."""
+"""What a budget's workers have spent together, under no policy's name, and how far each policy's table was off."""
