@@ -8,7 +8,6 @@ memory it had resident. Whether the file is in the machine's cache is the machin
 """
 
 import argparse
-import json
 import resource
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import TypeVar
 from sqlalchemy import func, select
 
 from benchmarks.books_made import TARIFFS, make
+from benchmarks.facts import tell
 from budget_router_sql import SqlLedger, audit, spend
 from budget_router_sql.schema import decisions
 
@@ -126,11 +126,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = options.ledger or Path(folder) / "books.db"
         told = run(path, options.decisions, questions=options.ask, seed=options.seed)
-    if options.json:
-        print(json.dumps(told, indent=1))
-        return
-    for name, facts in told.items():
-        print(f"{name}: {json.dumps(facts)}")
+    tell(told, as_json=options.json)
 
 
 if __name__ == "__main__":

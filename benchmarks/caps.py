@@ -8,11 +8,11 @@ ledger, and compared with the cap, and with what the cap says that it was charge
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
 from benchmarks.caps_work import MAX_TOKENS, PROMPT_TOKENS, Tally, budget, hammer, hammered
+from benchmarks.facts import tell
 from benchmarks.postgres import new_ledger, served
 from budget_router.caps import Cap
 from budget_router_sql import SqlLedger
@@ -98,11 +98,7 @@ def main() -> None:
     options = parser.parse_args()
     with served() as uri:
         told = run(uri, seconds=options.seconds, n_processes=options.processes, seed=options.seed, cap=options.cap)
-    if options.json:
-        print(json.dumps(told, indent=1))
-        return
-    for name, facts in told.items():
-        print(f"{name}: {json.dumps(facts)}")
+    tell(told, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ databases' word.
 """
 
 import argparse
-import json
 import random
 import statistics
 import tempfile
@@ -20,6 +19,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from benchmarks.facts import tell
 from benchmarks.ledger_work import N_SAMPLES, Acknowledged, Work, killed, several
 from benchmarks.postgres import new_ledger, served
 from budget_router import Budget, BudgetRouter, Task
@@ -220,11 +220,7 @@ def main() -> None:
             n_decisions=options.decisions,
             seed=options.seed,
         )
-    if options.json:
-        print(json.dumps(told, indent=1))
-        return
-    for name, facts in told.items():
-        print(f"{name}: {json.dumps(facts)}")
+    tell(told, as_json=options.json)
 
 
 if __name__ == "__main__":

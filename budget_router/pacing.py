@@ -79,7 +79,7 @@ class Account:
             return True
 
     def _happened(self, change: Sums) -> None:
-        self._mine = self._mine.then(change.totals)
+        self._mine = self._mine.then(change)
         self._paces.add(self._key, change)
 
 
