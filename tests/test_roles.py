@@ -6,6 +6,8 @@ from sqlalchemy import make_url
 
 from budget_router import Budget, BudgetRouter, Menu, SingleShot, Spend, Task
 from budget_router.errors import CapReached, LedgerUnavailable
+from budget_router.paces import Key
+from budget_router.sums import Sums
 from budget_router.testing import example_call, example_decision, example_outcome, example_policy, example_settlement, recorded
 from budget_router_sql import SqlLedger, audit, roles, spend
 from budget_router_sql.schema import metadata
@@ -50,6 +52,16 @@ def test_a_writer_serves(url_of):
         for attempt in (lambda: ledger.forget("t1"), lambda: ledger.registry.save(example_policy("by a writer"))):
             with pytest.raises(LedgerUnavailable, match=r"permission denied.*grant the role"):
                 attempt()
+
+
+def test_writers_pace_together(url_of):
+    key = Key("support", "a policy")
+    with SqlLedger(url_of("writer")) as one, SqlLedger(url_of("writer")) as other:
+        for ledger in (one, other):
+            ledger.paces.follow(key, Sums())
+            ledger.paces.add(key, Sums(1, 100, 80))
+            ledger.paces.exchange()
+        assert other.paces.sums(key).spent == 160
 
 
 def test_a_writer_keeps_hard_caps(url_of):
