@@ -23,7 +23,7 @@ from sqlalchemy import func, select
 from benchmarks.books_made import TARIFFS, make
 from benchmarks.facts import tell
 from budget_router_sql import SqlLedger, audit, spend
-from budget_router_sql.schema import decisions
+from budget_router_sql.schema import decisions, settlements
 
 MOST_SECONDS, MOST_MB = 30.0, 1024.0
 """Of each question."""
@@ -59,7 +59,12 @@ def _audit(ledger: SqlLedger) -> int:
 
 
 def _read(ledger: SqlLedger) -> int:
-    return sum(1 for _ in ledger.read())
+    n_settled = sum(1 for _ in ledger.evidence())
+    with ledger.database.read() as connection:
+        n_decisions, n_known = (
+            connection.execute(select(func.count()).select_from(table)).scalar_one() for table in (decisions, settlements)
+        )
+    return n_settled + n_decisions - n_known
 
 
 QUESTIONS: dict[str, Callable[[SqlLedger], int]] = {"spend": _spend, "audit": _audit, "refresh_reads": _read}

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from budget_router.caps import Caps
+from budget_router.evidence import Evidence
 from budget_router.menu import Menu
 from budget_router.paces import Paces
 from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement
@@ -103,6 +104,10 @@ class Ledger(Protocol):
 
     def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:
         """Decisions of `since <= decided_at < until`, oldest first, streamed."""
+        ...
+
+    def evidence(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Evidence]:
+        """What the settled ones among these decisions tell, oldest first: plain values, read for learning by the million."""
         ...
 
     def forget(self, task_id: str) -> int:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from budget_router.caps import Caps
 from budget_router.errors import ArtifactError, InvalidInput, UnknownDecision
+from budget_router.evidence import Evidence
 from budget_router.memory_caps import MemoryShelves
 from budget_router.menu import Menu
 from budget_router.paces import Paces
@@ -175,6 +176,10 @@ class MemoryLedger:
             end = len(self._timeline) if until is None else bisect_left(self._timeline, (until, -1, ""))
             window = [decision_id for _, _, decision_id in self._timeline[first:end]]
         return map(self.decision, window)
+
+    def evidence(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Evidence]:
+        """What the settled ones among these decisions tell, oldest first."""
+        return (one for entry in self.read(since=since, until=until) if (one := Evidence.of(entry)) is not None)
 
     def forget(self, task_id: str) -> int:
         """Erase a task's text and metadata from all its decisions, and return how many stood."""

@@ -8,7 +8,7 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, NonNegativeInt, model_validator
 
@@ -117,6 +117,28 @@ class Sample(Word):
     """Salted hash of the normalised answer; `None` when none was found in the reply."""
 
 
+class Spent(NamedTuple):
+    """What something cost, in every unit."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    nano_usd: int | None
+    """`None` when a price is unknown."""
+    seconds: float
+
+    def in_unit(self, unit: str) -> float:
+        """The spend in a budget's unit; NaN when it is money and a price is unknown."""
+        match unit:
+            case "tokens":
+                return float(self.prompt_tokens + self.completion_tokens)
+            case "completion_tokens":
+                return float(self.completion_tokens)
+            case "usd":
+                return float("nan") if self.nano_usd is None else usd(self.nano_usd)
+            case _:
+                return self.seconds
+
+
 class Spend(Word):
     """What a decision cost in all: the sum of its calls, and the wall time of its execution."""
 
@@ -147,17 +169,14 @@ class Spend(Word):
             0 if self.nano_usd is None and not (self.n_calls or self.prompt_tokens or self.completion_tokens) else self.nano_usd
         )
 
+    @property
+    def plain(self) -> Spent:
+        """The same, but for the number of calls, without the checks."""
+        return Spent(self.prompt_tokens, self.completion_tokens, self.nano_usd, self.seconds)
+
     def in_unit(self, unit: str) -> float:
         """The spend in a budget's unit; NaN when it is money and a price is unknown."""
-        match unit:
-            case "tokens":
-                return float(self.prompt_tokens + self.completion_tokens)
-            case "completion_tokens":
-                return float(self.completion_tokens)
-            case "usd":
-                return float("nan") if self.nano_usd is None else usd(self.nano_usd)
-            case _:
-                return self.seconds
+        return self.plain.in_unit(unit)
 
 
 class Settlement(Word):

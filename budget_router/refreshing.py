@@ -83,8 +83,8 @@ def refresh(
     """
     if learner not in LEARNERS:
         raise InvalidInput(f"no learner {learner!r}: there are {', '.join(LEARNERS)}")
-    logged = ledger.read(since=since, until=until)
-    table = OutcomeTable.from_log(logged, menu, unit=budget.unit, columns=columns, weak_labels=weak_labels)
+    evidence = ledger.evidence(since=since, until=until)
+    table = OutcomeTable.from_evidence(evidence, menu, unit=budget.unit, columns=columns, weak_labels=weak_labels)
     if np.isnan(table.graded).all():
         raise NotEnoughEvidence(f"none of the {len(table.task_ids)} settled decisions is graded: call router.grade first")
     policy = LEARNERS[learner]().fit(table, rng=np.random.default_rng(seed))

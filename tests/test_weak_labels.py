@@ -13,6 +13,7 @@ from budget_router import Budget, BudgetRouter, EarlyStop, ExtendedCoT, MemoryLe
 from budget_router.errors import NotEnoughEvidence
 from budget_router.evaluation import Revealed
 from budget_router.evaluation.off_policy import doubly_robust
+from budget_router.evidence import Evidence
 from budget_router.outcomes import OutcomeTable, vote_accuracy
 from budget_router.outcomes.bundle import Bundle
 from budget_router.outcomes.weak_labels import MIN_GRADED_TASKS, Calibration, WeakLabels
@@ -113,7 +114,7 @@ def test_the_error_of_a_truth_does_not_fall_with_the_number_of_samples(known):
 
 
 def bundle_of(entry):
-    return Bundle.of(entry, entry.settlement, "tokens")
+    return Bundle.of(Evidence.of(entry), "tokens")
 
 
 def graded_bundles(entries):

@@ -1,16 +1,43 @@
 """What one decision's samples tell: of the strategy that was executed, and of whatever its samples would have sufficed for."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from budget_router.budget import Unit
+from budget_router.evidence import Drawn, Evidence
 from budget_router.menu import Escalate, SelfConsistency, Strategy
 from budget_router.outcomes.escalation import FirstVote, escalation_value
 from budget_router.outcomes.stopping import early_stop_value
 from budget_router.outcomes.vote_accuracy import vote_accuracy
-from budget_router.records import LoggedDecision, Sample, Settlement, Spend
+from budget_router.records import Spent
+
+UNGRADED = -1.0
+"""Score of an answer that nobody has graded."""
+
+
+class Bill(NamedTuple):
+    """What was billed for a bundle, in the budget's unit; NaN for what cannot be told apart."""
+
+    spent: float
+    """In all."""
+    each: float
+    """Of one guaranteed sample; in seconds, where samples of a round come together, of one round."""
+    shared: float = 0.0
+    """Of one request, however many samples it brings: of their prompt, where they have it in common."""
+
+
+class Share(NamedTuple):
+    """A cost as so many times each part of a bill: it hangs on the answers, and not on what was billed for them."""
+
+    spent: float = 0.0
+    each: float = 0.0
+    shared: float = 0.0
+
+
+WHOLE, UNKNOWN = Share(spent=1.0), Share(math.nan)
 
 
 class Cell(NamedTuple):
@@ -19,25 +46,12 @@ class Cell(NamedTuple):
     accuracy: float
     n_votes: float
     """Independent executions of the strategy that speak for the accuracy."""
-    cost: float
+    cost: Share
 
     @property
     def standard_error(self) -> float:
         """Of the accuracy."""
         return standard_error(self.accuracy, self.n_votes)
-
-
-class Price(NamedTuple):
-    """What samples cost, apart from how many there are."""
-
-    each: float
-    """Of one sample; in seconds, where samples of a round come together, of one round."""
-    shared: float = 0.0
-    """Of one request, however many samples it brings: of their prompt, where they have it in common."""
-
-    def of(self, n_samples: float, n_requests: float = 1.0) -> float:
-        """Cost of so many samples, drawn in so many requests if they share them."""
-        return self.each * n_samples + self.shared * n_requests
 
 
 @dataclass(frozen=True)
@@ -55,41 +69,34 @@ class Bundle:
     """Whether it went well, and nobody has said yet how well."""
     has_no_answer: bool
     """Whether no sample gave an answer to vote on: then the first reply stands, whatever the number of samples."""
-    spent: float
-    price: Price
-    """Of guaranteed samples."""
     unit: Unit
 
     @classmethod
-    def of(cls, entry: LoggedDecision, settlement: Settlement, unit: Unit) -> "Bundle":
+    def of(cls, evidence: Evidence, unit: Unit) -> "Bundle":
         """Take what is guaranteed out of a settled decision."""
-        executed = entry.decision.strategy
-        guaranteed = [sample for sample in settlement.samples if sample.index < executed.n_guaranteed]
-        answers = [sample.answer_key for sample in guaranteed]
-        graded = entry.outcome if settlement.status == "ok" else None
-        is_complete = graded is not None and all(answer is None or answer in graded.answer_scores for answer in answers)
+        answers = [sample.answer_key for sample in guaranteed(evidence)]
+        is_graded = evidence.status == "ok" and evidence.score is not None
+        is_complete = is_graded and all(answer is None or answer in evidence.answer_scores for answer in answers)
         return cls(
-            executed=executed,
+            executed=evidence.strategy,
             answers=answers,
-            scores=graded.answer_scores if graded is not None and is_complete else None,
-            score=math.nan if graded is None else graded.score,
-            is_ungraded=settlement.status == "ok" and entry.outcome is None,
-            has_no_answer=bool(settlement.samples) and not any(sample.answer_key for sample in settlement.samples),
-            spent=settlement.spend.in_unit(unit),
-            price=_price(entry, settlement, guaranteed, unit),
+            scores=evidence.answer_scores if is_complete else None,
+            score=evidence.score if is_graded and evidence.score is not None else math.nan,
+            is_ungraded=evidence.status == "ok" and evidence.score is None,
+            has_no_answer=bool(evidence.samples) and not any(sample.answer_key for sample in evidence.samples),
             unit=unit,
         )
 
     def cell(self, strategy: Strategy) -> Cell:
         """Tell of a strategy that the bundle prices."""
         if strategy.settings_key == self.executed.settings_key and strategy.is_adaptive:
-            return Cell(self.score, 1.0, self.spent)
+            return Cell(self.score, 1.0, WHOLE)
         if isinstance(strategy, SelfConsistency) and strategy.early_stop is not None:
             return self._stopped(strategy)
         n_samples = strategy.n_samples
         if n_samples == self.executed.n_samples == self.executed.n_guaranteed:
-            return Cell(*self._voted(n_samples), self.spent)
-        return Cell(*self._voted(n_samples), self.price.of(1 if self.unit == "seconds" else n_samples))
+            return Cell(*self._voted(n_samples), WHOLE)
+        return Cell(*self._voted(n_samples), self._drawn(n_samples, n_rounds=1))
 
     def first_vote(self, escalation: Escalate) -> FirstVote:
         """Tell of the first stage of an escalation; NaN where the bundle does not suffice, or was not graded."""
@@ -110,7 +117,7 @@ class Bundle:
 
     def _stopped(self, strategy: SelfConsistency) -> Cell:
         if strategy.early_stop is None or strategy.k > len(self.answers):
-            return Cell(math.nan, math.nan, math.nan)
+            return Cell(math.nan, math.nan, UNKNOWN)
         value = early_stop_value(self.answers, self._known_scores(), strategy.early_stop, strategy.k)
         n_rounds = value.mean_samples / strategy.n_guaranteed
         if self.has_no_answer:
@@ -121,8 +128,12 @@ class Bundle:
         return Cell(
             accuracy if is_known else math.nan,
             n_votes,
-            self.price.of(n_rounds if self.unit == "seconds" else value.mean_samples, n_rounds),
+            self._drawn(value.mean_samples, n_rounds),
         )
+
+    def _drawn(self, n_samples: float, n_rounds: float) -> Share:
+        """So many samples, drawn in so many rounds, each in one request if they share requests."""
+        return Share(each=n_rounds if self.unit == "seconds" else n_samples, shared=n_rounds)
 
     def _known_scores(self) -> Mapping[str, float]:
         """How many samples a rule draws hangs on the answers alone: it is known before they are graded."""
@@ -136,28 +147,55 @@ def standard_error(score: float, n_votes: float) -> float:
     return math.sqrt(shrunk * (1 - shrunk) / n_votes)
 
 
-def _price(entry: LoggedDecision, settlement: Settlement, guaranteed: Sequence[Sample], unit: Unit) -> Price:
-    """Price of guaranteed samples; NaN when the bill cannot be told apart."""
-    executed, spend, samples = entry.decision.strategy, settlement.spend, settlement.samples
+def guaranteed(evidence: Evidence) -> list[Drawn]:
+    """Samples that would have been drawn whatever the others said."""
+    n_guaranteed = evidence.strategy.n_guaranteed
+    return [sample for sample in evidence.samples if sample.place < n_guaranteed]
+
+
+def pattern(evidence: Evidence) -> Hashable:
+    """What decisions share whose bundles, of one strategy, tell the same: how many samples agree, and how good they are."""
+    is_ok = evidence.status == "ok"
+    scores = evidence.answer_scores if is_ok else {}
+    given = Counter([sample.answer_key for sample in guaranteed(evidence)])
+    n_silent = given.pop(None, 0)
+    votes = sorted((n_votes, scores.get(answer, UNGRADED)) for answer, n_votes in given.items() if answer is not None)
+    has_no_answer = bool(evidence.samples) and not any(sample.answer_key for sample in evidence.samples)
+    return is_ok, evidence.score, n_silent, has_no_answer, *votes
+
+
+def bill(evidence: Evidence, unit: Unit) -> Bill:
+    """What was billed, and which part of it for each guaranteed sample."""
+    executed, spend, samples = evidence.strategy, evidence.spend, evidence.samples
+    spent = spend.in_unit(unit)
     n_rounds, n_samples = 1, executed.n_samples
     if isinstance(executed, Escalate):
-        names = {sample.call_id for sample in guaranteed}
-        calls = [call for call in entry.calls if call.id in names]
+        samples = guaranteed(evidence)
+        names = {sample.call_id for sample in samples}
+        calls = [billed for name, billed in evidence.calls.items() if name in names]
         if not calls or len(calls) < len(names):
-            return Price(math.nan)
-        spend, samples = Spend.of(calls, seconds=max(call.seconds for call in calls)), tuple(guaranteed)
-        n_samples = len(guaranteed)
+            return Bill(spent, math.nan)
+        spend, n_samples = _side_by_side(calls), len(samples)
     elif executed.is_adaptive:
         if not samples:
-            return Price(math.nan)
+            return Bill(spent, math.nan)
         # rounds are drawn whole: what failed after the last sample that arrived was billed as well
-        n_rounds = max(sample.index for sample in samples) // executed.n_guaranteed + 1
+        n_rounds = max(sample.place for sample in samples) // executed.n_guaranteed + 1
         n_samples = min(n_rounds * executed.n_guaranteed, executed.n_samples)
     if unit == "seconds":
-        return Price(spend.seconds / n_rounds)
+        return Bill(spent, spend.seconds / n_rounds)
     named = [sample.call_id for sample in samples if sample.call_id is not None]
     n_requests = len(set(named))
     if n_requests == len(named) or unit == "completion_tokens":
-        return Price(spend.in_unit(unit) / n_samples)
+        return Bill(spent, spend.in_unit(unit) / n_samples)
     # several samples of one request: they have its prompt in common; of money nobody booked which part that was
-    return Price(math.nan) if unit == "usd" else Price(spend.completion_tokens / n_samples, spend.prompt_tokens / n_requests)
+    if unit == "usd":
+        return Bill(spent, math.nan)
+    return Bill(spent, spend.completion_tokens / n_samples, spend.prompt_tokens / n_requests)
+
+
+def _side_by_side(calls: Sequence[Spent]) -> Spent:
+    """What calls cost that were made at the same time."""
+    prompt_tokens, completion_tokens, money, seconds = zip(*calls, strict=True)
+    nano_usd = None if None in money else sum(money)
+    return Spent(sum(prompt_tokens), sum(completion_tokens), nano_usd, max(seconds))

@@ -1,15 +1,14 @@
 """An escalation priced from a task's other decisions: one shows how its first vote would go, another what `then` is worth."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import math
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.menu import Escalate, Menu
-from budget_router.outcomes.bundle import Bundle
-from budget_router.records import LoggedDecision
+from budget_router.outcomes.rows import Cells, Rows
 
 
 class Stages(NamedTuple):
@@ -30,9 +29,46 @@ class Stages(NamedTuple):
     """Probability that the row revealed the second stage."""
 
     @classmethod
-    def of(cls, rows: Sequence[FloatArray]) -> "Stages":
-        """Put rows, each as `stages_row` gives it, on top of each other."""
-        return cls(*np.stack(rows, axis=1))
+    def of(cls, rows: Rows, menu: Menu) -> Self:
+        """What each row tells. Where both stages draw alike one bundle would speak for both, so nothing is told."""
+        bundles, chances = (len(rows.bundles), len(menu)), (len(rows.chances), len(menu))
+        accepted_right, accepted, n_votes = (np.full(bundles, np.nan) for _ in range(3))
+        first_prob, then_prob = (np.full(chances, np.nan) for _ in range(2))
+        firsts, thens = Cells.empty(*bundles), Cells.empty(*bundles)
+        for action, strategy in enumerate(menu):
+            if not isinstance(strategy, Escalate) or strategy.then.sampling == strategy.first.sampling:
+                continue
+            then = Menu([strategy.then])
+            for place, bundle in enumerate(rows.bundles):
+                first_vote = bundle.first_vote(strategy)
+                if not math.isnan(first_vote.accepted):
+                    accepted_right[place, action], accepted[place, action] = first_vote
+                    n_votes[place, action] = len(bundle.answers) / strategy.first.k
+                    firsts.put(place, action, bundle.cell(strategy.first))
+                if then.priced_by(bundle.executed):
+                    thens.put(place, action, bundle.cell(strategy.then))
+            for place, (offered, propensities) in enumerate(rows.chances):
+                probs = [(one, propensities.get(one.name, 0.0)) for one in offered]
+                first_prob[place, action] = sum(
+                    prob for one, prob in probs if one.sampling == strategy.sampling and one.n_guaranteed >= strategy.first.k
+                )
+                then_prob[place, action] = sum(prob for one, prob in probs if then.priced_by(one))
+        return cls(
+            accepted_right=accepted_right[rows.bundle],
+            accepted=accepted[rows.bundle],
+            n_votes=n_votes[rows.bundle],
+            first_cost=firsts.costs(rows),
+            first_prob=first_prob[rows.chance],
+            then_accuracy=thens.accuracy[rows.bundle],
+            then_error=thens.standard_error[rows.bundle],
+            then_cost=thens.costs(rows),
+            then_prob=then_prob[rows.chance],
+        )
+
+    @property
+    def is_shown(self) -> NDArray[np.bool_]:
+        """(n,) whether a row says anything of a stage."""
+        return np.asarray(~np.isnan([self.accepted, self.then_accuracy, self.then_cost]).all(axis=(0, 2)))
 
     def rows(self, chosen: IntArray) -> "Stages":
         """Some of the rows."""
@@ -47,40 +83,6 @@ class Composed(NamedTuple):
     cost: FloatArray
     unseen_prob: FloatArray
     """Probability that neither the escalation itself nor both of its stages were revealed."""
-
-
-def stages_row(entry: LoggedDecision, menu: Menu, bundle: Bundle) -> FloatArray:
-    """One decision's row of every part of `Stages`, (n_parts, n_strategies)."""
-    parts = np.full((len(Stages._fields), len(menu)), np.nan)
-    row = Stages(*parts)
-    for action, strategy in enumerate(menu):
-        if not isinstance(strategy, Escalate) or strategy.then.sampling == strategy.first.sampling:
-            continue  # where both stages draw alike one bundle would speak for both, and they would not be independent
-        then = Menu([strategy.then])
-        first_vote = bundle.first_vote(strategy)
-        if not np.isnan(first_vote.accepted):
-            row.accepted_right[action], row.accepted[action] = first_vote
-            row.n_votes[action] = len(bundle.answers) / strategy.first.k
-            row.first_cost[action] = bundle.cell(strategy.first).cost
-        if then.priced_by(bundle.executed):
-            cell = bundle.cell(strategy.then)
-            row.then_accuracy[action], row.then_error[action], row.then_cost[action] = (
-                cell.accuracy,
-                cell.standard_error,
-                cell.cost,
-            )
-        propensities = [(one, entry.decision.propensities.get(one.name, 0.0)) for one in entry.menu]
-        row.first_prob[action] = sum(
-            prob for one, prob in propensities if one.sampling == strategy.sampling and one.n_guaranteed >= strategy.first.k
-        )
-        row.then_prob[action] = sum(prob for one, prob in propensities if then.priced_by(one))
-    return parts
-
-
-def shows_a_stage(row: FloatArray) -> bool:
-    """Tell whether a decision says anything of a stage."""
-    parts = Stages(*row)
-    return not bool(np.isnan([parts.accepted, parts.then_accuracy, parts.then_cost]).all())
 
 
 def composed(stages: Stages, observed_prob: FloatArray, task: IntArray, n_tasks: int) -> Composed:

@@ -1,6 +1,6 @@
 """The outcome table: what logged decisions tell of every strategy's accuracy and cost on their tasks."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
 from budget_router.errors import NotEnoughEvidence
+from budget_router.evidence import Evidence
 from budget_router.features.columns import Columns, Facts
 from budget_router.features.projection import NgramCounts
-from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
 from budget_router.menu import Escalate, Menu
 from budget_router.outcomes.bundle import Bundle
-from budget_router.outcomes.stages import Stages, composed, shows_a_stage, stages_row
+from budget_router.outcomes.rows import Cells, Chances, Rows
+from budget_router.outcomes.stages import Stages, composed
 from budget_router.outcomes.weak_labels import WeakLabels
 from budget_router.records import LoggedDecision
 
@@ -91,55 +92,72 @@ class OutcomeTable:
         columns: Collection[str] | None = None,
         weak_labels: bool = False,
     ) -> Self:
+        """Build the table from records, settled or not: see `from_evidence`."""
+        settled = (one for entry in logged if (one := Evidence.of(entry)) is not None)
+        return cls.from_evidence(settled, menu, unit=unit, columns=columns, weak_labels=weak_labels)
+
+    @classmethod
+    def from_evidence(
+        cls,
+        evidence: Iterable[Evidence],
+        menu: Menu,
+        *,
+        unit: Unit,
+        columns: Collection[str] | None = None,
+        weak_labels: bool = False,
+    ) -> Self:
         """Build the table from settled decisions, forced ones too.
 
         A decision under an older menu contributes where its strategy still draws like one of today's; a reconsidered one, made
         because of a task's first answers, does not.
 
         Args:
-            logged: decisions with what came of them.
+            evidence: decisions with what came of them.
             menu: strategies to choose from, the columns of the table.
             unit: of the costs.
             columns: names of the metadata to learn from; `None`: all of it.
             weak_labels: fill cells of ungraded votes by how far their samples agree, as graded ones of the same sampling show;
-                see `budget_router.outcomes.weak_labels`. Then the log is read into memory.
+                see `budget_router.outcomes.weak_labels`.
 
         Raises:
             NotEnoughEvidence: no decision is left.
         """
+        rows = Rows.of(evidence, unit)
         weak = None
         if weak_labels:
-            logged = list(logged)
-            weak = WeakLabels.fit(
-                (entry.decision.task_id, Bundle.of(entry, entry.settlement, unit))
-                for entry in logged
-                if entry.settlement is not None
-            )
-        rows = [row for entry in logged if (row := _row(entry, menu, unit, weak)) is not None]
-        if not rows:
+            weak = WeakLabels.fit(zip(rows.task_ids, map(rows.bundles.__getitem__, rows.bundle), strict=True))
+        cells, is_weak = _cells(rows.bundles, menu, weak)
+        stages = Stages.of(rows, menu) if any(isinstance(strategy, Escalate) for strategy in menu) else None
+        tells = np.array([bool(menu.priced_by(bundle.executed)) for bundle in rows.bundles], dtype=np.bool_)[rows.bundle]
+        if stages is not None:
+            tells |= stages.is_shown
+        if not tells.any():
             raise NotEnoughEvidence("the log holds no settled decision with a strategy of this menu: serve and settle some first")
-        texts, metadata, structure, ids, clusters, parts, *cells = zip(*rows, strict=True)
-        accuracy, error, prob, cost, is_forced, is_weak = map(np.array, cells)
-        stages = Stages.of(parts) if any(isinstance(strategy, Escalate) for strategy in menu) else None
-        told = tuple({name: facts[name] for name in facts if columns is None or name in columns} for facts in metadata)
-        return cls(
+        accuracy = cells.accuracy[rows.bundle]
+        told = rows.metadata
+        if columns is not None:
+            told = [{name: facts[name] for name in facts if name in columns} for facts in told]
+        table = cls(
             menu=menu,
             unit=unit,
-            texts=None if all(text is None for text in texts) else tuple({} if text is None else text for text in texts),
-            structure=np.array(structure),
-            task_ids=ids,
+            texts=None
+            if all(text is None for text in rows.texts)
+            else tuple({} if text is None else text for text in rows.texts),
+            structure=rows.structure,
+            task_ids=tuple(rows.task_ids),
             accuracy=accuracy,
-            standard_error=error,
-            observed_prob=prob,
-            cost=cost,
-            is_forced=is_forced,
-            cluster_ids=clusters,
+            standard_error=cells.standard_error[rows.bundle],
+            observed_prob=np.array([_observed_prob(chances, menu) for chances in rows.chances])[rows.chance],
+            cost=cells.costs(rows),
+            is_forced=rows.is_forced,
+            cluster_ids=tuple(rows.cluster_ids),
             stages=stages,
             doubt=None if stages is None else 1 - stages.accepted,
-            metadata=told,
-            is_weak=is_weak[:, None] & ~np.isnan(accuracy) if weak_labels else None,
+            metadata=tuple(told),
+            is_weak=is_weak[rows.bundle][:, None] & ~np.isnan(accuracy) if weak_labels else None,
             weak_doubts=weak.doubts if weak else (),
         )
+        return table if tells.all() else table.rows(np.flatnonzero(tells))
 
     @cached_property
     def pool(self) -> IntArray:
@@ -228,57 +246,22 @@ class OutcomeTable:
         )
 
 
-_Row = tuple[
-    str | NgramCounts | None,
-    Facts,
-    tuple[float, ...],
-    str,
-    str,
-    FloatArray,
-    FloatArray,
-    FloatArray,
-    FloatArray,
-    FloatArray,
-    bool,
-    bool,
-]
+def _cells(bundles: Sequence[Bundle], menu: Menu, weak: WeakLabels | None) -> tuple[Cells, NDArray[np.bool_]]:
+    """What bundles tell of the menu's strategies, and whether they tell it by agreement alone, (n_bundles,)."""
+    cells, is_weak = Cells.empty(len(bundles), len(menu)), np.zeros(len(bundles), dtype=np.bool_)
+    for place, bundle in enumerate(bundles):
+        calibration = weak.of(bundle) if weak else None
+        is_weak[place] = calibration is not None
+        for action in menu.priced_by(bundle.executed):
+            cells.put(place, action, bundle.cell(menu.root[action]))
+            if calibration is not None:
+                weakly = calibration.cell(bundle, menu.root[action])
+                cells.accuracy[place, action], cells.standard_error[place, action] = weakly
+    return cells, is_weak
 
 
-def _row(entry: LoggedDecision, menu: Menu, unit: Unit, weak: WeakLabels | None) -> _Row | None:
-    decision, settlement = entry.decision, entry.settlement
-    revealed = menu.priced_by(decision.strategy)
-    structure = _structure(entry)
-    if settlement is None or structure is None or decision.reason == "reconsidered":
-        return None
-    bundle = Bundle.of(entry, settlement, unit)
-    stages = stages_row(entry, menu, bundle)
-    if not revealed and not shows_a_stage(stages):
-        return None
-    accuracy, error, cost = (np.full(len(menu), np.nan) for _ in range(3))
-    for action in revealed:
-        cell = bundle.cell(menu.root[action])
-        accuracy[action], error[action], cost[action] = cell.accuracy, cell.standard_error, cell.cost
-    calibration = weak.of(bundle) if weak else None
-    if calibration is not None:
-        for action in revealed:
-            accuracy[action], error[action] = calibration.cell(bundle, menu.root[action])
-    prob = _observed_prob(entry, menu)
-    cluster = decision.thread_id or decision.task_id
-    text = entry.task_ngrams if entry.task_text is None else entry.task_text
-    task = text, entry.metadata, structure, decision.task_id, cluster
-    return *task, stages, accuracy, error, prob, cost, decision.reason in {"forced", "capped"}, calibration is not None
-
-
-def _structure(entry: LoggedDecision) -> tuple[float, ...] | None:
-    """Of the text where it was kept, else as it was logged; `None` where that was by another version of the features."""
-    if entry.task_text is not None:
-        return structural_features(entry.task_text)
-    known, is_current = entry.decision.features, entry.decision.features_version == STRUCTURE_VERSION
-    return known if is_current and len(known) == len(STRUCTURE_NAMES) else None
-
-
-def _observed_prob(entry: LoggedDecision, menu: Menu) -> FloatArray:
+def _observed_prob(chances: Chances, menu: Menu) -> FloatArray:
     prob = np.zeros(len(menu))
-    for strategy in entry.menu:
-        prob[menu.priced_by(strategy)] += entry.decision.propensities.get(strategy.name, 0.0)
+    for strategy in chances.menu:
+        prob[menu.priced_by(strategy)] += chances.propensities.get(strategy.name, 0.0)
     return np.minimum(prob, 1.0)

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
-from sqlalchemy import URL, Connection, Engine, Table, make_url
+from sqlalchemy import URL, Connection, Engine, Select, Table, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from budget_router.errors import InvalidInput
@@ -53,6 +53,13 @@ class Backend(Protocol):
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, unless_there: str | None
     ) -> None:
         """Add rows of the same columns, in their order; those whose key in column `unless_there` is taken are left out."""
+        ...
+
+    def by_column(self, connection: Connection, question: Select[Any], given: Mapping[str, object]) -> Sequence[Sequence[Any]]:
+        """Answer by columns, in the order of the rows; Any: of each column's own type, which is text, a count or a number.
+
+        Raises ValueError where something else stands.
+        """
         ...
 
     def now(self, connection: Connection) -> datetime:

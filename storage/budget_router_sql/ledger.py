@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Select, delete, exists, func, insert, literal
 
 from budget_router.caps import Caps
 from budget_router.errors import BudgetRouterError, ForeignLedger, InvalidInput, LedgerUnavailable, UnknownDecision
+from budget_router.evidence import Evidence
 from budget_router.menu import Menu
 from budget_router.paces import Paces
 from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settlement, now
@@ -24,10 +25,11 @@ from budget_router_sql.caps import SqlShelves
 from budget_router_sql.durability import Durability
 from budget_router_sql.engine import BUSY_SECONDS, Database
 from budget_router_sql.entries import Entry, Record, closed, decided, noted, opened
+from budget_router_sql.evidence import settled
 from budget_router_sql.hashed_text import HashedText
 from budget_router_sql.migrate import make_ready
 from budget_router_sql.paces import SqlPaceBook
-from budget_router_sql.reading import assembled, latest_decision, one_decision, stream
+from budget_router_sql.reading import Window, assembled, latest_decision, one_decision, stream
 from budget_router_sql.registry import SqlRegistry
 from budget_router_sql.schema import decisions, erasures, meta, task_ngrams
 from budget_router_sql.spilling import Spilling
@@ -178,11 +180,11 @@ class SqlLedger:
 
     def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:
         """Decisions of `since <= decided_at < until`, oldest first, streamed; a slow reader holds up no writer."""
-        for moment in (since, until):
-            if moment is not None:
-                _check_zone(moment)
-        self._catch_up()
-        return stream(self._database, self._hashed, since=since, until=until)
+        return stream(self._database, self._hashed, self._window(since, until))
+
+    def evidence(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Evidence]:
+        """What the settled ones among these decisions tell, oldest first, streamed by columns."""
+        return settled(self._database, self._hashed, self._window(since, until))
 
     def forget(self, task_id: str) -> int:
         """Erase a task's text and metadata from all its decisions, and return how many stood; the erasure is recorded.
@@ -285,6 +287,13 @@ class SqlLedger:
         """Tell whether a database that was away when it was opened is the one whose spool was filled."""
         if self._ready(busy_seconds) != self._salt:
             raise ForeignLedger(f"{self._database.shown_url} is not the ledger of the spool: give each ledger a spool of its own")
+
+    def _window(self, since: datetime | None, until: datetime | None) -> Window:
+        for moment in (since, until):
+            if moment is not None:
+                _check_zone(moment)
+        self._catch_up()
+        return Window.between(since, until)
 
     def _catch_up(self) -> None:
         """Let a reader find what this process has queued."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, Text, bindparam, cast, column, create_engine, event, func, select
+from sqlalchemy import URL, Connection, Engine, Select, Table, Text, bindparam, cast, column, create_engine, event, func, select
 from sqlalchemy import table as named
 from sqlalchemy.dialects.postgresql import JSON, Insert, insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -94,6 +95,10 @@ class PostgreSql:
         """
         statement = _insertion(table, tuple(rows[0]), unless_there)
         connection.execute(statement, {"rows": json.dumps(rows, default=_as_text, ensure_ascii=False)})
+
+    def by_column(self, connection: Connection, question: Select[Any], given: Mapping[str, object]) -> Sequence[Sequence[Any]]:
+        """Answer by columns; Any: of each column's own type."""
+        return list(zip(*connection.execute(question, given), strict=True)) or [()] * len(question.selected_columns)
 
     def now(self, connection: Connection) -> datetime:
         """The server's time."""

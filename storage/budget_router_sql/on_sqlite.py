@@ -7,8 +7,24 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
+from pydantic_core import from_json
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Double,
+    Engine,
+    Select,
+    Table,
+    case,
+    create_engine,
+    event,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import DBAPIError
@@ -17,11 +33,15 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from budget_router.errors import InvalidInput
 from budget_router.records import now
 from budget_router_sql.durability import Durability
+from budget_router_sql.schema import Json
 
 _SYNCHRONOUS: dict[Durability, str] = {"queued": "NORMAL", "committed": "NORMAL", "durable": "FULL"}
 SURVEY_KIB = 192 * 1024
 """Of the file that a question to the whole ledger keeps in memory: the index of some millions of ids."""
 _IMMEDIATE = "budget_router_immediate"
+_MOST_ROWS = 2**62
+_BETWEEN = "\x1e"
+"""Parts texts that hold no control character."""
 _PAUSE_SECONDS = 0.005
 """Between two attempts at what another process is about to have done."""
 
@@ -67,6 +87,11 @@ class Sqlite:
     ) -> None:
         """Add rows of the same columns; those whose key is taken are left out."""
         connection.execute(_insertion(table, unless_there), rows)
+
+    def by_column(self, connection: Connection, question: Select[Any], given: Mapping[str, object]) -> Sequence[Sequence[Any]]:
+        """Answer by columns, which the file's own code writes as JSON; Any: of each column's own type."""
+        joined = connection.execute(_joined(question), given).one()
+        return list(map(_split, question.selected_columns, joined))
 
     def now(self, connection: Connection) -> datetime:  # noqa: ARG002  # who writes to a file is on its machine
         """The machine's time."""
@@ -122,6 +147,32 @@ class Sqlite:
                 return "restore it from a backup, or save what is left with sqlite3's .recover"
             case _:
                 return "mend the cause, then retry"
+
+
+@lru_cache
+def _joined(question: Select[Any]) -> Select[*tuple[str, ...]]:  # Any: columns of any type
+    """A question for the columns of another, each in one text; with a limit it keeps its order."""
+    rows = question.limit(_MOST_ROWS).subquery()
+    return select(*map(_join, rows.c))
+
+
+def _join(column: ColumnElement[Any]) -> ColumnElement[str]:
+    """All values of a column in one text."""
+    match column.type:
+        case Json():  # as it is: to quote it takes as long as to find it
+            return func.group_concat(func.coalesce(column, ""), _BETWEEN)
+        case Double():  # to the last digit
+            digits = case((column.is_(None), "null"), else_=func.printf("%!.17g", column))
+            return literal("[").concat(func.group_concat(digits)).concat("]")
+        case _:
+            return func.json_group_array(column)
+
+
+def _split(column: ColumnElement[Any], joined: str | None) -> list[Any]:
+    """What `_join` made one text of."""
+    if joined is None:
+        return []
+    return [text or None for text in joined.split(_BETWEEN)] if isinstance(column.type, Json) else from_json(joined)
 
 
 @lru_cache

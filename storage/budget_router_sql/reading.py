@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, RowMapping, Select, Table, literal, select, tuple_
+from sqlalchemy import BigInteger, Connection, RowMapping, Select, Table, bindparam, select, tuple_
 
 from budget_router.records import Call, LoggedDecision, Outcome, Sample
 from budget_router_sql.engine import Database
@@ -26,7 +26,13 @@ from budget_router_sql.schema import (
 
 BATCH = 1000
 """Decisions held in memory at once while a ledger is read."""
+_BEFORE_ALL = -1
+"""Positions begin above it."""
 
+Place = tuple[datetime, int]
+"""Where a decision stands in the order of a window: when it was made, and its position."""
+
+_PLACE = (decisions.c.decided_at, decisions.c.position)
 _WITH_MENU = select(decisions, menus.c.strategies).join(menus)
 
 
@@ -41,29 +47,54 @@ def latest_decision(thread_id: str | None) -> Select[Any]:
     return question if thread_id is None else question.where(decisions.c.thread_id == thread_id)
 
 
-def next_in_window(since: datetime | None, until: datetime | None, after: tuple[datetime, int] | None) -> Select[Any]:
-    """The next batch of decisions of `since <= decided_at < until`, oldest first, after the last one that was read."""
-    question = _WITH_MENU.order_by(decisions.c.decided_at, decisions.c.position).limit(BATCH)
-    if until is not None:
-        question = question.where(decisions.c.decided_at < until)
-    if after is not None:  # without `since`, which it implies: the index is entered at one place only
-        moment, position = after
-        here = tuple_(decisions.c.decided_at, decisions.c.position)
-        return question.where(here > tuple_(literal(moment, UtcTime), literal(position)))
-    return question if since is None else question.where(decisions.c.decided_at >= since)
+def in_window(question: Select[Any]) -> Select[Any]:
+    """The same question, to the decisions of a window, oldest first; Any: columns of any type."""
+    after, upto = (tuple_(bindparam(f"{end}_at", type_=UtcTime), bindparam(end, type_=BigInteger)) for end in ("after", "upto"))
+    return question.where(tuple_(*_PLACE) > after, tuple_(*_PLACE) <= upto).order_by(*_PLACE)
 
 
-def stream(database: Database, hashed: HashedText, *, since: datetime | None, until: datetime | None) -> Iterator[LoggedDecision]:
+WITH_MENU = in_window(_WITH_MENU)
+"""Each decision of a window, with its menu."""
+_NEXT = WITH_MENU.limit(BATCH)
+_LAST = in_window(select(*_PLACE)).offset(bindparam("n_before")).limit(1)
+
+
+class Window(NamedTuple):
+    """Decisions after one place and up to another."""
+
+    after: Place
+    upto: Place
+
+    @classmethod
+    def between(cls, since: datetime | None, until: datetime | None) -> Self:
+        """Those of `since <= decided_at < until`."""
+        earliest, latest = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))  # noqa: DTZ901  # it has one now
+        return cls((since or earliest, _BEFORE_ALL), (until or latest, _BEFORE_ALL))
+
+    @property
+    def bounds(self) -> dict[str, datetime | int]:
+        """What a question to a window is asked with."""
+        (after_at, after), (upto_at, upto) = self
+        return {"after_at": after_at, "after": after, "upto_at": upto_at, "upto": upto}
+
+    def cut(self, connection: Connection, n_decisions: int) -> "tuple[Window, Window | None]":
+        """The first so many decisions, and the rest if there are more."""
+        last = connection.execute(_LAST, {**self.bounds, "n_before": n_decisions - 1}).one_or_none()
+        if last is None:
+            return self, None
+        return self._replace(upto=tuple(last)), self._replace(after=tuple(last))
+
+
+def stream(database: Database, hashed: HashedText, window: Window) -> Iterator[LoggedDecision]:
     """Read a window batch by batch; between two batches no connection is held, so a slow reader is in nobody's way."""
-    after = None
     while True:
         with database.read() as connection:
-            rows = connection.execute(next_in_window(since, until, after)).mappings().all()
+            rows = connection.execute(_NEXT, window.bounds).mappings().all()
             batch = assembled(connection, rows, hashed)
         yield from batch
         if len(rows) < BATCH:
             return
-        after = rows[-1]["decided_at"], rows[-1]["position"]
+        window = window._replace(after=(rows[-1]["decided_at"], rows[-1]["position"]))
 
 
 def assembled(connection: Connection, rows: Iterable[RowMapping], hashed: HashedText) -> list[LoggedDecision]:
@@ -79,12 +110,12 @@ def assembled(connection: Connection, rows: Iterable[RowMapping], hashed: Hashed
         for row in connection.execute(_of(settlements, ids)).mappings()
     }
     graded = _outcomes(connection, ids)
-    counted = {row["decision_id"]: row["counts"] for row in connection.execute(_of(task_ngrams, ids)).mappings()}
+    counts = ngrams_of(connection, ids, hashed)
     return [
         LoggedDecision(
             decision=decision_of(row),
             task_text=row["task_text"],
-            task_ngrams=hashed.counts(counted[row["id"]]) if row["id"] in counted else None,
+            task_ngrams=counts.get(row["id"]),
             metadata=metadata_of(row),
             menu=menu_of(row["strategies"]),
             calls=calls.get(row["id"], ()),
@@ -93,6 +124,12 @@ def assembled(connection: Connection, rows: Iterable[RowMapping], hashed: Hashed
         )
         for row in rows
     ]
+
+
+def ngrams_of(connection: Connection, ids: list[str], hashed: HashedText) -> dict[str, dict[int, int]]:
+    """Counts of the n-grams of decisions' tasks, where they are kept in place of the text."""
+    rows = connection.execute(_of(task_ngrams, ids)).mappings() if ids else ()
+    return {row["decision_id"]: hashed.counts(row["counts"]) for row in rows}
 
 
 def _of(table: Table, ids: list[str]) -> Select[Any]:

@@ -63,7 +63,7 @@ def decision_of(row: RowMapping) -> Decision:
         id=row["id"],
         task_id=row["task_id"],
         group=row["group"],
-        strategy=_strategy_of(row["strategy_settings"]),
+        strategy=strategy_of(row["strategy_settings"]),
         propensities=_PROBABILITIES.validate_json(row["propensities"]),
         shadow_price=row["shadow_price"],
         expected_cost=row["expected_cost"],
@@ -183,7 +183,8 @@ def _text_of(budget: Budget) -> str:
 
 
 @lru_cache(_MANY_STRATEGIES)
-def _strategy_of(settings: str) -> Strategy:
+def strategy_of(settings: str) -> Strategy:
+    """The strategy that a decision's row holds."""
     return _STRATEGY.validate_json(settings)
 
 

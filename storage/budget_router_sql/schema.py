@@ -51,6 +51,13 @@ class UtcTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Json(TypeDecorator[str]):
+    """A text that is JSON, so no control character stands in it."""
+
+    impl = Text
+    cache_ok = True
+
+
 def _position() -> Column[int]:
     # SQLite numbers rows by itself only under the exact type INTEGER
     return Column("position", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
@@ -98,7 +105,7 @@ metadata = MetaData(
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
 """The ledger's salt, and the package version that made it."""
 
-menus = Table("menus", metadata, Column("hash", Text, primary_key=True), Column("strategies", Text, nullable=False))
+menus = Table("menus", metadata, Column("hash", Text, primary_key=True), Column("strategies", Json, nullable=False))
 
 decisions = Table(
     "decisions",
@@ -107,19 +114,19 @@ decisions = Table(
     Column("id", Text, nullable=False),
     Column("task_id", Text, nullable=False),
     Column("task_text", Text),
-    Column("metadata", Text, nullable=False),
+    Column("metadata", Json, nullable=False),
     Column("group", Text),
     Column("strategy", Text, nullable=False),
-    Column("strategy_settings", Text, nullable=False),
-    Column("propensities", Text, nullable=False),
+    Column("strategy_settings", Json, nullable=False),
+    Column("propensities", Json, nullable=False),
     Column("propensity", Double, nullable=False),
     Column("shadow_price", Double, nullable=False),
     Column("expected_cost", Double, nullable=False),
     Column("expected_accuracy", Double),
-    Column("budget", Text, nullable=False),
+    Column("budget", Json, nullable=False),
     Column("policy_version", Text, nullable=False),
     Column("menu_hash", Text, ForeignKey("menus.hash"), nullable=False),
-    Column("features", Text, nullable=False),
+    Column("features", Json, nullable=False),
     Column("features_version", Text, nullable=False),
     Column("run_id", Text),
     Column("thread_id", Text),
@@ -199,7 +206,7 @@ outcomes = Table(
     _of_a_decision(),
     Column("score", Double, nullable=False),
     Column("source", Text, nullable=False),
-    Column("answer_scores", Text, nullable=False),
+    Column("answer_scores", Json, nullable=False),
     Column("graded_at", UtcTime, nullable=False),
     UniqueConstraint("digest"),
     CheckConstraint("score >= 0 AND score <= 1", name="score_is_a_score"),
@@ -214,7 +221,7 @@ policies = Table(
     Column("menu_hash", Text, nullable=False),
     Column("manifest", Text, nullable=False),
     Column("arrays", LargeBinary, nullable=False),
-    Column("evidence", Text, nullable=False),
+    Column("evidence", Json, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     UniqueConstraint("version"),
     Index("which_policies_were_saved_for_a_menu", "menu_hash", "created_at", "position"),

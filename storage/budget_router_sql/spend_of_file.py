@@ -101,7 +101,7 @@ def _spent(connection: Connection, prints: Fingerprints, ids: Ids) -> _Spent:
 def _latest_grades(connection: Connection, prints: Fingerprints) -> tuple[Ids, FloatArray]:
     """Decisions that were graded, in the order of their numbers, and the latest score of each."""
     ids, moments, scores = [np.empty(0, np.uint64)], [np.empty(0, "S26")], [np.empty(0)]
-    exact = func.printf("%.17g", outcomes.c.score)
+    exact = func.printf("%!.17g", outcomes.c.score)
     told = [outcomes.c.decision_id, cast(outcomes.c.graded_at, Text), exact]
     for array, graded_at, score in chunks(connection, outcomes, told, key=outcomes.c.position):
         ids.append(prints.of(array))

@@ -1,0 +1,142 @@
+"""A log by columns: what is each decision's own, and which of the bundles and the chances that many have in common are its."""
+
+from array import array
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from budget_router.allocation import FloatArray, IntArray
+from budget_router.budget import Unit
+from budget_router.evidence import Evidence
+from budget_router.features.columns import Facts
+from budget_router.features.projection import NgramCounts
+from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
+from budget_router.menu import Menu
+from budget_router.outcomes.bundle import Bill, Bundle, Cell, Share, bill, pattern
+
+
+class Chances(NamedTuple):
+    """What a decision was drawn from."""
+
+    menu: Menu
+    propensities: Mapping[str, float]
+
+
+@dataclass
+class Rows:
+    """Decisions that are learned from, in the order in which they were given; (n,) each, but for what they have in common."""
+
+    unit: Unit
+    texts: list[str | NgramCounts | None] = field(default_factory=list)
+    metadata: list[Facts] = field(default_factory=list)
+    task_ids: list[str] = field(default_factory=list)
+    cluster_ids: list[str] = field(default_factory=list)
+    bundles: list[Bundle] = field(default_factory=list)
+    """(n_bundles,) that tell different things."""
+    chances: list[Chances] = field(default_factory=list)
+    """(n_chances,) that are different."""
+    _structure: "array[float]" = field(default_factory=lambda: array("d"))
+    _bills: "array[float]" = field(default_factory=lambda: array("d"))
+    _bundle: "array[int]" = field(default_factory=lambda: array("q"))
+    _chance: "array[int]" = field(default_factory=lambda: array("q"))
+    _is_forced: bytearray = field(default_factory=bytearray)
+    _numbers: dict[Hashable, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, evidence: Iterable[Evidence], unit: Unit) -> Self:
+        """Gather all but reconsidered decisions and those whose features are of another version, and their text gone."""
+        rows = cls(unit)
+        for one in evidence:
+            rows._add(one)
+        return rows
+
+    def __len__(self) -> int:
+        return len(self.task_ids)
+
+    @property
+    def structure(self) -> FloatArray:
+        """(n, n_structural_features)."""
+        return np.array(self._structure).reshape(-1, len(STRUCTURE_NAMES))
+
+    @property
+    def bills(self) -> FloatArray:
+        """(n, 3) as `Bill` has them."""
+        return np.array(self._bills).reshape(-1, len(Bill._fields))
+
+    @property
+    def bundle(self) -> IntArray:
+        """Each row's place in `bundles`."""
+        return np.array(self._bundle)
+
+    @property
+    def chance(self) -> IntArray:
+        """Each row's place in `chances`."""
+        return np.array(self._chance)
+
+    @property
+    def is_forced(self) -> NDArray[np.bool_]:
+        """Whether the strategy was other than drawn."""
+        return np.array(self._is_forced, dtype=np.bool_)
+
+    def _add(self, one: Evidence) -> None:
+        structure = _structure(one)
+        if structure is None or one.reason == "reconsidered":
+            return
+        self.texts.append(one.task_ngrams if one.task_text is None else one.task_text)
+        self.metadata.append(one.metadata)
+        self.task_ids.append(one.task_id)
+        self.cluster_ids.append(one.thread_id or one.task_id)
+        self._structure.extend(structure)
+        self._bills.extend(bill(one, self.unit))
+        self._is_forced.append(one.reason in {"forced", "capped"})
+        key = "bundle", id(one.strategy), pattern(one)  # a strategy whose number stands here is kept by its bundle
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.bundles)
+            self.bundles.append(Bundle.of(one, self.unit))
+        self._bundle.append(number)
+        key = "chances", id(one.menu), tuple(one.propensities.items())
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.chances)
+            self.chances.append(Chances(one.menu, one.propensities))
+        self._chance.append(number)
+
+
+class Cells(NamedTuple):
+    """What bundles tell of strategies, NaN for what they do not; (n_bundles, n_strategies) each."""
+
+    accuracy: FloatArray
+    standard_error: FloatArray
+    shares: Sequence[FloatArray]
+    """As `Share` has them."""
+
+    @classmethod
+    def empty(cls, n_bundles: int, n_strategies: int) -> Self:
+        """Cells of which nothing is known."""
+        accuracy, error, *shares = (np.full((n_bundles, n_strategies), np.nan) for _ in range(2 + len(Share._fields)))
+        return cls(accuracy, error, shares)
+
+    def put(self, bundle: int, action: int, cell: Cell) -> None:
+        """Note what a bundle tells of a strategy."""
+        self.accuracy[bundle, action], self.standard_error[bundle, action] = cell.accuracy, cell.standard_error
+        for share, part in zip(self.shares, cell.cost, strict=True):
+            share[bundle, action] = part
+
+    def costs(self, rows: Rows) -> FloatArray:
+        """(n, n_strategies) of each row, by what was billed for it; parts of a bill that nothing is taken of may be unknown."""
+        bundle, total = rows.bundle, np.zeros((len(rows), self.accuracy.shape[1]))
+        for share, part in zip(self.shares, rows.bills.T, strict=True):
+            taken = share[bundle]
+            total += np.where(taken == 0, 0.0, taken * part[:, None])
+        return total
+
+
+def _structure(one: Evidence) -> Sequence[float] | None:
+    """As it was logged, else of the text where it was kept; `None` where that was by another version of the features."""
+    if one.features_version == STRUCTURE_VERSION and len(one.features) == len(STRUCTURE_NAMES):
+        return one.features
+    return None if one.task_text is None else structural_features(one.task_text)

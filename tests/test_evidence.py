@@ -1,0 +1,143 @@
+"""What is learned from is read by columns, in stretches: nothing is missing, what is wrong is named, rows do not mix."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from budget_router.errors import LedgerError
+from budget_router.evidence import Evidence
+from budget_router.menu import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsistency, SingleShot
+from budget_router.outcomes import OutcomeTable
+from budget_router.records import Spend
+from budget_router.testing import example_decision, example_settlement, recorded
+from budget_router.testing.evidence import evidence_tells_what_the_records_tell
+from budget_router_sql import SqlLedger, evidence
+from tests.test_outcomes import logged
+
+law = settings(derandomize=True, deadline=None, max_examples=40)
+
+MENU = Menu(
+    [
+        SingleShot(),
+        SelfConsistency(k=3),
+        SelfConsistency(k=5),
+        SelfConsistency(k=5, early_stop=EarlyStop(threshold=0.9), name="early"),
+        ExtendedCoT(effort="high"),
+        Escalate(first=SelfConsistency(k=3), then=ExtendedCoT(effort="high"), agreement=1.0),
+    ]
+)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with SqlLedger(f"sqlite:///{tmp_path / 'spend.db'}") as ledger:
+        yield ledger
+
+
+def settled(ledger, n_decisions):
+    names = [f"d{number:03}" for number in range(n_decisions)]
+    recorded(ledger, *(example_decision(name, minutes=number) for number, name in enumerate(names)))
+    for name in names:
+        ledger.record_settlement(example_settlement(name))
+
+
+def tamper(path, statement):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        assert connection.execute(statement).rowcount == 1
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 60, 61])
+def test_wherever_stretches_end_nothing_is_missing_and_no_record_is_made(monkeypatch, ledger, at_once):
+    monkeypatch.setattr(evidence, "AT_ONCE", at_once)
+    monkeypatch.setattr(evidence, "assembled", None)  # the way that is taken where rows are not as they were written
+    evidence_tells_what_the_records_tell(ledger)
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("UPDATE decisions SET propensities = '{\"single_shot\": 0.3}' WHERE id = 'd013'", "propensities add up"),
+        ("UPDATE decisions SET propensities = '[1]' WHERE id = 'd013'", "propensities|dict|object"),
+        ("UPDATE decisions SET features = '[1, ' WHERE id = 'd013'", "features|EOF|JSON"),
+        ("UPDATE decisions SET metadata = 'x' || char(30) || 'y' WHERE id = 'd013'", "JSON"),
+        ("UPDATE decisions SET strategy_settings = '{}' WHERE id = 'd013'", "kind|tag"),
+    ],
+)
+def test_a_row_that_was_tampered_with_is_named(monkeypatch, tmp_path, ledger, statement, named):
+    monkeypatch.setattr(evidence, "AT_ONCE", 10)
+    settled(ledger, 30)
+    tamper(tmp_path / "spend.db", statement)
+    reading = ledger.evidence()
+    assert [next(reading).task_id for _ in range(10)] == ["t1"] * 10  # the stretch before it is read
+    with pytest.raises(LedgerError, match=named):
+        list(reading)
+
+
+def test_who_stops_reading_leaves_no_thread_and_no_view_behind(monkeypatch, tmp_path, ledger):
+    monkeypatch.setattr(evidence, "AT_ONCE", 5)
+    settled(ledger, 100)
+    before = set(threading.enumerate())
+    reading = ledger.evidence()
+    next(reading)
+    reading.close()
+    assert set(threading.enumerate()) <= before
+    with closing(sqlite3.connect(tmp_path / "spend.db", isolation_level=None)) as other:
+        assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0  # a view would hinder it
+
+
+def test_a_slow_reader_hinders_no_writer_and_sees_no_end_too_early(monkeypatch, ledger):
+    monkeypatch.setattr(evidence, "AT_ONCE", 5)
+    settled(ledger, 40)
+    reading = ledger.evidence()
+    seen = [next(reading)]
+    recorded(ledger, example_decision("later", minutes=1000))
+    ledger.record_settlement(example_settlement("later"))
+    assert len(seen + list(reading)) == 41
+
+
+# --- a table of many
+
+
+@st.composite
+def entries(draw):
+    strategy = draw(st.sampled_from(MENU.names))
+    n_samples = draw(st.integers(0, MENU[strategy].n_samples))
+    answers = draw(st.lists(st.sampled_from(["4", "5", None]), min_size=n_samples, max_size=n_samples))
+    weights = draw(st.sampled_from([(0.5, 0.1, 0.1, 0.1, 0.1, 0.1), (0.1, 0.1, 0.1, 0.1, 0.1, 0.5)]))
+    return logged(
+        strategy,
+        answers,
+        menu=MENU,
+        propensities=dict(zip(MENU.names, weights, strict=True)),
+        answer_scores=draw(st.sampled_from([{"4": 1.0, "5": 0.0}, {"4": 0.5}, {"4": 0.0, "5": 1.0}])),
+        score=draw(st.sampled_from([0.0, 0.5, 1.0])),
+        graded=draw(st.booleans()),
+        status=draw(st.sampled_from(["ok", "ok", "failed"])),
+        spend=Spend(prompt_tokens=draw(st.integers(1, 500)), completion_tokens=draw(st.integers(1, 500)), nano_usd=5, n_calls=1),
+        task_id=draw(st.sampled_from(["a", "b", "c"])),
+        reason=draw(st.sampled_from(["policy", "forced", "capped"])),
+    )
+
+
+@law
+@given(st.lists(entries(), min_size=2, max_size=12))
+def test_what_a_decision_tells_does_not_hang_on_those_beside_it(many):
+    together = OutcomeTable.from_log(many, MENU, unit="tokens")
+    alone = [OutcomeTable.from_log([entry], MENU, unit="tokens") for entry in many]
+    for column in ("structure", "accuracy", "standard_error", "observed_prob", "cost", "is_forced", "doubt"):
+        np.testing.assert_array_equal(getattr(together, column), np.concatenate([getattr(one, column) for one in alone]), column)
+    for part in type(together.stages)._fields:
+        apart = np.concatenate([getattr(one.stages, part) for one in alone])
+        np.testing.assert_array_equal(getattr(together.stages, part), apart, part)
+    assert together.task_ids == tuple(one.task_ids[0] for one in alone)
+    assert {one.name for one in fields(together)} >= {"accuracy", "cost"}
+
+
+def test_a_decision_that_is_not_settled_tells_nothing():
+    assert Evidence.of(logged(settled=False)) is None
