@@ -1,5 +1,7 @@
 """Every ledger keeps the same promises; the one in a file also keeps its file, and leaves other people's alone."""
 
+import math
+import random
 import sqlite3
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta, timezone
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import insert, select
 
 from budget_router.budget import Budget
 from budget_router.errors import BudgetRouterError, ForeignLedger, InvalidInput, LedgerError, LedgerUnavailable, NewerLedger
@@ -28,10 +31,10 @@ from budget_router.testing import (
     example_settlement,
     recorded,
 )
-from budget_router_sql import SqlLedger
+from budget_router_sql import SqlLedger, on_sqlite
 from budget_router_sql.backend import backend_of
 from budget_router_sql.engine import Database
-from budget_router_sql.schema import REVISION, metadata
+from budget_router_sql.schema import REVISION, erasures, metadata, paces
 
 
 def url_of(path: Path) -> str:
@@ -236,6 +239,55 @@ def test_a_count_beyond_the_database_is_refused_and_nothing_is_kept(path):
         with pytest.raises(InvalidInput, match="2\\*\\*63"):
             ledger.close_call(example_call(prompt_tokens=2**63))
         assert ledger.decision("d1").calls == ()
+
+
+HARD_TEXTS = ("", "a\0b", "\0", "süd ☃ 🂡", "(?, ?)", "'); DROP TABLE paces; --")
+HARD_NUMBERS = (0.1 / 3, -0.0, 5e-324, 1.7976931348623157e308, math.inf, -math.inf, 2**53 + 1.0)
+HARD_MOMENTS = (
+    datetime.min.replace(tzinfo=UTC),
+    datetime.max.replace(tzinfo=UTC),
+    datetime(2024, 2, 29, 23, 59, 59, 1, tzinfo=timezone(timedelta(hours=-9, minutes=-30))),
+)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, on_sqlite.ROWS_AT_ONCE - 1, on_sqlite.ROWS_AT_ONCE, 2 * on_sqlite.ROWS_AT_ONCE + 5])
+def test_rows_stand_in_a_file_as_they_were_given(path, n_rows):
+    rng = random.Random(n_rows)
+    sums = ("spent", "billed", "expected", "chosen", "promised")
+    steered = [
+        {"account": f"{number:04}", "policy": rng.choice(HARD_TEXTS), "n_tasks": math.inf, "allowed": 5e-324}
+        | {name: rng.choice(HARD_NUMBERS) for name in sums}
+        for number in range(n_rows)
+    ]
+    erased = [
+        {"task_id": rng.choice(HARD_TEXTS), "n_decisions": rng.choice((0, 2**63 - 1)), "erased_at": rng.choice(HARD_MOMENTS)}
+        for _ in range(n_rows)
+    ]
+    with SqlLedger(url_of(path)) as ledger:
+        database = ledger.database
+        with database.write() as connection:
+            database.backend.insert(connection, paces, steered, unless_there=None)
+            database.backend.insert(connection, erasures, erased, unless_there=None)
+        with database.read() as connection:
+            assert connection.execute(select(paces).order_by(paces.c.account)).mappings().all() == steered
+            numbered = connection.execute(select(erasures).order_by(erasures.c.position)).mappings()
+            assert [{name: row[name] for name in erased[0]} for row in numbered] == erased
+
+
+def test_a_statement_of_any_table_fits_into_sqlite_s_limit():
+    assert on_sqlite.ROWS_AT_ONCE * max(len(table.c) for table in metadata.tables.values()) <= 32_766
+
+
+def test_a_moment_is_stored_as_sqlalchemy_stores_it(path):
+    with SqlLedger(url_of(path)) as ledger:
+        for moment in HARD_MOMENTS:
+            said = {"task_id": "t", "n_decisions": 1, "erased_at": moment}
+            with ledger.database.write() as connection:
+                connection.execute(insert(erasures), said)
+                ledger.database.backend.insert(connection, erasures, [said], unless_there=None)
+    with closing(sqlite3.connect(path)) as file:
+        texts = [text for (text,) in file.execute("SELECT erased_at FROM erasures ORDER BY position")]
+    assert texts[::2] == texts[1::2]
 
 
 # --- the file
