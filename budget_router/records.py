@@ -169,6 +169,17 @@ class Spend(Word):
             0 if self.nano_usd is None and not (self.n_calls or self.prompt_tokens or self.completion_tokens) else self.nano_usd
         )
 
+    def __add__(self, other: "Spend") -> "Spend":
+        """Both, one after the other."""
+        money = (self.counted("usd"), other.counted("usd"))
+        return Spend(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            nano_usd=None if None in money else sum(filter(None, money)),
+            seconds=self.seconds + other.seconds,
+            n_calls=self.n_calls + other.n_calls,
+        )
+
     @property
     def plain(self) -> Spent:
         """The same, but for the number of calls, without the checks."""

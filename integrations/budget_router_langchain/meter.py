@@ -195,6 +195,11 @@ class SpendMeter(BaseCallbackHandler):
                     break
         return run_id
 
+    def root(self, run_id: UUID) -> UUID:
+        """The run that a run is part of, whatever calls what in between: one invocation by the user, one trace."""
+        run = self._runs.get(run_id)
+        return run.root if run else run_id
+
     def is_running(self, run_id: UUID) -> bool:
         """Tell whether a run has begun and not ended."""
         return run_id in self._runs

@@ -12,10 +12,12 @@ from budget_router_langgraph.facts import agent_facts
 from budget_router_langgraph.nodes import BudgetNode, SettleNode, route_by_strategy
 from budget_router_langgraph.reasoner import budgeted_reasoner
 from budget_router_langgraph.state import BudgetIO
+from budget_router_langgraph.wanting import BudgetOverride
 
 __all__ = [
     "BudgetIO",
     "BudgetNode",
+    "BudgetOverride",
     "BudgetState",
     "SettleNode",
     "agent_facts",
