@@ -26,6 +26,7 @@ from budget_router.testing import (
     example_outcome,
     example_policy,
     example_settlement,
+    example_solve,
     recorded,
 )
 from budget_router_sql import SqlLedger
@@ -312,6 +313,15 @@ def definitions(connection: sqlite3.Connection) -> dict[str, str]:
         "UPDATE settlements SET agreement = 2",
         "UPDATE outcomes SET score = 1.01",
         "DELETE FROM decisions",
+        "UPDATE solves SET shadow_price = -1",
+        "UPDATE solves SET duality_gap = -1",
+        "UPDATE solves SET expected_accuracy = 1.01",
+        "UPDATE solves SET expected_cost = -1",
+        "UPDATE solves SET budget_per_task = 0",
+        "UPDATE solves SET n_tasks = -1",
+        "UPDATE solves SET policy_version = 'nobody saved'",
+        "INSERT INTO leases SELECT name, fence + 1, holder, taken_at, expires_at, NULL FROM leases",
+        "INSERT INTO leases SELECT name, 0, holder, taken_at, expires_at, taken_at FROM leases",
     ],
 )
 def test_the_database_itself_refuses_what_cannot_be_true(path, falsehood):
@@ -320,7 +330,9 @@ def test_the_database_itself_refuses_what_cannot_be_true(path, falsehood):
         ledger.close_call(example_call())
         ledger.record_settlement(example_settlement())
         ledger.record_outcome(example_outcome())
+        ledger.record_solve(example_solve())
     with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO leases VALUES ('work', 1, 'one', '2026-01-01', '2026-01-01', NULL)")
         connection.execute("PRAGMA foreign_keys = ON")
         with pytest.raises(sqlite3.IntegrityError):
             connection.execute(falsehood)
