@@ -13,7 +13,7 @@ from budget_router.budget import Budget
 from budget_router.errors import BudgetRouterError, ForeignLedger, InvalidInput, LedgerError, LedgerUnavailable, NewerLedger
 from budget_router.memory import MemoryLedger
 from budget_router.menu import ExtendedCoT, Menu, SelfConsistency, SingleShot
-from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Sample, Settlement, Spend, new_id
+from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Sample, Settlement, Solve, Spend, new_id
 from budget_router.task import Task
 from budget_router.testing import (
     LEDGER_PROMISES,
@@ -221,6 +221,32 @@ def test_any_policy_that_is_saved_is_loaded_equal(ledgers, policy):
         assert ledger.registry.load(policy.version) == policy
 
 
+@settings(deadline=None)
+@given(
+    solve=st.builds(
+        Solve,
+        id=st.builds(new_id),
+        menu_hash=st.builds(new_id),
+        budget_per_task=st.floats(1e-9, 1e9),
+        budget_unit=st.sampled_from(["tokens", "usd"]),
+        allowed_cost=amounts,
+        shadow_price=amounts,
+        duality_gap=amounts,
+        expected_accuracy=shares,
+        expected_cost=amounts,
+        n_decisions=counts,
+        n_tasks=counts,
+        since=st.none() | times,
+        until=st.none() | times,
+        solved_at=times,
+    )
+)
+def test_any_solve_that_is_recorded_is_read_back_equal(ledgers, solve):
+    for ledger in ledgers:
+        ledger.record_solve(solve)
+        assert ledger.solves(solve.menu_hash) == [solve]
+
+
 def test_evidence_that_is_no_json_is_refused(path):
     with SqlLedger(url_of(path)) as ledger, pytest.raises(InvalidInput, match="give numbers, text"):
         ledger.registry.save(example_policy(evidence={"model": object()}))
@@ -332,8 +358,8 @@ def test_the_database_itself_refuses_what_cannot_be_true(path, falsehood):
         ledger.record_outcome(example_outcome())
         ledger.record_solve(example_solve())
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("INSERT INTO leases VALUES ('work', 1, 'one', '2026-01-01', '2026-01-01', NULL)")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("INSERT INTO leases VALUES ('work', 1, 'one', '2026-01-01', '2026-01-01', NULL)")
         with pytest.raises(sqlite3.IntegrityError):
             connection.execute(falsehood)
 

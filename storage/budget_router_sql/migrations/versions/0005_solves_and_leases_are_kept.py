@@ -32,6 +32,7 @@ def create_solves() -> None:
         sa.Column("until", sa.DateTime(timezone=True)),
         sa.Column("solved_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("position", name=op.f("pk_solves")),
+        sa.UniqueConstraint("id", name=op.f("uq_solves_id")),
         sa.CheckConstraint("budget_per_task > 0", name=op.f("ck_solves_budget_is_positive")),
         sa.CheckConstraint("allowed_cost >= 0 AND expected_cost >= 0", name=op.f("ck_solves_costs_are_not_negative")),
         sa.CheckConstraint("shadow_price >= 0", name=op.f("ck_solves_shadow_price_is_not_negative")),
@@ -41,7 +42,6 @@ def create_solves() -> None:
         ),
         sa.CheckConstraint("n_decisions >= 0 AND n_tasks >= 0", name=op.f("ck_solves_decisions_and_tasks_are_counted")),
         sa.ForeignKeyConstraint(["policy_version"], ["policies.version"], name=op.f("fk_solves_policy_version")),
-        sa.UniqueConstraint("id", name=op.f("uq_solves_id")),
     )
     op.create_index("which_solves_were_made_for_a_menu", "solves", ["menu_hash", "solved_at", "position"])
 
