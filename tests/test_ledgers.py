@@ -16,7 +16,7 @@ from budget_router.budget import Budget
 from budget_router.errors import BudgetRouterError, ForeignLedger, InvalidInput, LedgerError, LedgerUnavailable, NewerLedger
 from budget_router.memory import MemoryLedger
 from budget_router.menu import ExtendedCoT, Menu, SelfConsistency, SingleShot
-from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Sample, Settlement, Spend, new_id
+from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Sample, Settlement, Solve, Spend, new_id
 from budget_router.task import Task
 from budget_router.testing import (
     LEDGER_PROMISES,
@@ -29,6 +29,7 @@ from budget_router.testing import (
     example_outcome,
     example_policy,
     example_settlement,
+    example_solve,
     recorded,
 )
 from budget_router_sql import SqlLedger, on_sqlite
@@ -223,6 +224,32 @@ def test_any_policy_that_is_saved_is_loaded_equal(ledgers, policy):
         assert ledger.registry.load(policy.version) == policy
 
 
+@settings(deadline=None)
+@given(
+    solve=st.builds(
+        Solve,
+        id=st.builds(new_id),
+        menu_hash=st.builds(new_id),
+        budget_per_task=st.floats(1e-9, 1e9),
+        budget_unit=st.sampled_from(["tokens", "usd"]),
+        allowed_cost=amounts,
+        shadow_price=amounts,
+        duality_gap=amounts,
+        expected_accuracy=shares,
+        expected_cost=amounts,
+        n_decisions=counts,
+        n_tasks=counts,
+        since=st.none() | times,
+        until=st.none() | times,
+        solved_at=times,
+    )
+)
+def test_any_solve_that_is_recorded_is_read_back_equal(ledgers, solve):
+    for ledger in ledgers:
+        ledger.record_solve(solve)
+        assert ledger.solves(solve.menu_hash) == [solve]
+
+
 def test_evidence_that_is_no_json_is_refused(path):
     with SqlLedger(url_of(path)) as ledger, pytest.raises(InvalidInput, match="give numbers, text"):
         ledger.registry.save(example_policy(evidence={"model": object()}))
@@ -364,6 +391,15 @@ def definitions(connection: sqlite3.Connection) -> dict[str, str]:
         "UPDATE settlements SET agreement = 2",
         "UPDATE outcomes SET score = 1.01",
         "DELETE FROM decisions",
+        "UPDATE solves SET shadow_price = -1",
+        "UPDATE solves SET duality_gap = -1",
+        "UPDATE solves SET expected_accuracy = 1.01",
+        "UPDATE solves SET expected_cost = -1",
+        "UPDATE solves SET budget_per_task = 0",
+        "UPDATE solves SET n_tasks = -1",
+        "UPDATE solves SET policy_version = 'nobody saved'",
+        "INSERT INTO leases SELECT name, fence + 1, holder, taken_at, expires_at, NULL FROM leases",
+        "INSERT INTO leases SELECT name, 0, holder, taken_at, expires_at, taken_at FROM leases",
     ],
 )
 def test_the_database_itself_refuses_what_cannot_be_true(path, falsehood):
@@ -372,8 +408,10 @@ def test_the_database_itself_refuses_what_cannot_be_true(path, falsehood):
         ledger.close_call(example_call())
         ledger.record_settlement(example_settlement())
         ledger.record_outcome(example_outcome())
+        ledger.record_solve(example_solve())
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("INSERT INTO leases VALUES ('work', 1, 'one', '2026-01-01', '2026-01-01', NULL)")
         with pytest.raises(sqlite3.IntegrityError):
             connection.execute(falsehood)
 
