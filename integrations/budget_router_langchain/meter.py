@@ -132,15 +132,20 @@ class SpendMeter(BaseCallbackHandler):
             binding = self._bindings.setdefault(run_id, _Binding(listener, is_held=holds))
             binding.listener = listener
 
-    def unbind(self, run_id: UUID, decision_id: str) -> None:
-        """Let nobody pay for a decision's new calls at or above a run; those that are open still close with their listener."""
+    def unbind(self, run_id: UUID, decision_id: str) -> bool:
+        """Let nobody pay for a decision's new calls at or above a run, and tell whether anybody did.
+
+        Calls that are open still close with their listener.
+        """
+        was_paid = False
         with self._lock:
             step: UUID | None = run_id
             while step is not None:
                 binding = self._bindings.get(step)
                 if binding and binding.listener and binding.listener.decision_id == decision_id:
-                    binding.listener = None
+                    binding.listener, was_paid = None, True
                 step = run.parent if (run := self._runs.get(step)) else None
+        return was_paid
 
     def end(self, run_id: UUID) -> None:
         """Let a run be over. What is still open below it was cut off: it closes as an error, with what is known of it.

@@ -11,10 +11,11 @@ from budget_router_langgraph.asking import ask_by_interrupt
 from budget_router_langgraph.facts import agent_facts
 from budget_router_langgraph.nodes import BudgetNode, SettleNode, route_by_strategy
 from budget_router_langgraph.reasoner import budgeted_reasoner
-from budget_router_langgraph.state import BudgetIO
+from budget_router_langgraph.state import BudgetChannel, BudgetIO
 from budget_router_langgraph.wanting import BudgetOverride
 
 __all__ = [
+    "BudgetChannel",
     "BudgetIO",
     "BudgetNode",
     "BudgetOverride",

@@ -115,7 +115,10 @@ def _write(name: str, budget: BudgetState) -> None:
 
 
 def _of_resumed_thread(inputs: object, metadata: Mapping[str, Any]) -> Booking | None:  # Any: LangChain's own metadata
-    """Find the decision that a resumed run goes on with: the latest of its thread, unless it is settled."""
+    """Find the decision that a resumed run goes on with: the latest of its thread, unless it is settled.
+
+    A replay may begin after a decision that was settled long ago. What models bill then is booked to it all the same, as late.
+    """
     thread_id = metadata.get("thread_id")
     if thread_id is None or not (inputs is None or isinstance(inputs, Command)):
         return None
@@ -127,7 +130,7 @@ def _of_resumed_thread(inputs: object, metadata: Mapping[str, Any]) -> Booking |
         except LedgerError as error:
             _log.warning("thread %s is resumed, and the calls of its open decision go unmetered: %s", thread_id, error)
             continue
-        if logged.settlement is None:
+        if logged.settlement is None or "checkpoint_id" in metadata:
             return Booking(router, logged.decision)
     return None
 

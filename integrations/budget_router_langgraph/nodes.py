@@ -1,6 +1,7 @@
 """A node that decides, a route to the user's own reasoning nodes, and a node that settles what they spent."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from budget_router_langgraph.facts import FactSource, agent_facts
 from budget_router_langgraph.reading import last_reply, read_also
 from budget_router_langgraph.state import Budgeted, BudgetIO, Update, budget_of
 from budget_router_langgraph.wanting import NameSource, NumberSource, Wants
+
+_log = logging.getLogger("budget_router")
 
 
 class _Node(Runnable[Any, Update]):
@@ -117,12 +120,18 @@ class SettleNode(_Node):
         """Settle the decision of a state; one that is settled already stays as it is."""
         budget = budget_of(state)
         decision_id = budget["decision_id"]
-        if (run_id := place_of(config).run_id) is not None:
-            meter.unbind(run_id, decision_id)
+        place = place_of(config)
+        was_paid = place.run_id is not None and meter.unbind(place.run_id, decision_id)
         logged = self.router.ledger.decision(decision_id)
         text = last_reply(field_of(state, "messages")) or field_of(state, self.answer_key)
         found = (self.answer(text) or None) if isinstance(text, str) else None
         if logged.settlement is not None:
+            if not was_paid and logged.decision.run_id != place.run:
+                _log.warning(
+                    "decision %s was settled in another run: if its BudgetNode has a cache_policy, take it off, for what models "
+                    "bill after a decision out of a cache is booked nowhere",
+                    decision_id,
+                )
             return settled(budget, logged.settlement.spend, found, logged.settlement.agreement)
         spend = Spend.of(logged.calls, seconds=busy_seconds(logged.calls))
         self.router.settle(logged.decision, spend, result=Result(str(text or ""), found, None, ()))

@@ -1,7 +1,7 @@
 """One node that does all of it: decide, execute the decided strategy, settle."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -21,6 +21,9 @@ from budget_router_langgraph.reading import read_also
 from budget_router_langgraph.state import BudgetIO, Update
 from budget_router_langgraph.wanting import NameSource, NumberSource, Wants
 
+Writes = Callable[[Receipt], Mapping[str, Any]]
+"""What a node writes of a receipt; Any: values of the user's state."""
+
 
 def budgeted_reasoner(
     router: BudgetRouter,
@@ -31,6 +34,7 @@ def budgeted_reasoner(
     models: Mapping[str, BaseChatModel] | None = None,
     answer: AnswerRule = final_answer,
     answer_key: str = "answer",
+    writes: Writes | None = None,
     group: NameSource | None = None,
     per_task: NumberSource | None = None,
     strategy: NameSource | None = None,
@@ -51,6 +55,8 @@ def budgeted_reasoner(
         models: for strategies that name one, by that name.
         answer: finds the answer in a reply.
         answer_key: where the reply is written when the state has no `messages`.
+        writes: what of a receipt goes into the state instead, such as `lambda receipt: {"answers": [receipt.text]}` where many
+            branches add to one list.
         group: budget that the tasks draw on, unless the task names one; a name, or a function of the state.
         per_task: what each task is allowed in place of the budget's average; a number, or a function of the state.
         strategy: that each task gets, whatever the policy says; a name, or a function of the state that may return `None`.
@@ -64,6 +70,7 @@ def budgeted_reasoner(
         model,
         prompt=prompt,
         wants=Wants(task_from, facts_from, group, per_task, strategy, override),
+        writes=writes,
         answer_key=answer_key,
         settings=settings,
     )
@@ -79,6 +86,7 @@ class _Reasoner(Runnable[Any, Update]):
         *,
         prompt: BasePromptTemplate[Any] | None,
         wants: Wants,
+        writes: Writes | None,
         answer_key: str,
         settings: dict[str, Any],  # Any: what the executor takes
     ) -> None:
@@ -86,6 +94,7 @@ class _Reasoner(Runnable[Any, Update]):
         self.model = model
         self.prompt = prompt
         self.wants = wants
+        self.writes = writes
         self.answer_key = answer_key
         self.settings = settings
         read_also(self, *wants.sources, *self._variables())
@@ -127,6 +136,8 @@ class _Reasoner(Runnable[Any, Update]):
         return decide(self.router, wanted._replace(sent=messages), place), messages
 
     def _update(self, state: object, budget: BudgetState, receipt: Receipt) -> Update:
+        if self.writes is not None:
+            return {**self.writes(receipt), "budget": budget}
         if field_of(state, "messages") is None:
             return {self.answer_key: receipt.text, "budget": budget}
         return {"messages": [AIMessage(receipt.text, response_metadata={"budget_router": dict(budget)})], "budget": budget}

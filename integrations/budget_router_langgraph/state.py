@@ -1,14 +1,36 @@
 """What the nodes read from a user's state, and what they write into it: plain JSON under the one key `budget`."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
+from langgraph.channels import LastValue
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from budget_router.errors import InvalidInput
+from budget_router.records import Spend
 from budget_router_langchain.asked import field_of
 from budget_router_langchain.budget_state import BudgetState
 
 Update = dict[str, Any]  # Any: values of the user's state
+
+
+class BudgetChannel(LastValue[BudgetState]):
+    """Keeps the latest decision; of several in one step, by branches or `Send`, the last, with what all of them spent.
+
+    Nodes bring it along. A graph whose own schema has `budget` says so there: `budget: Annotated[BudgetState, BudgetChannel]`.
+    """
+
+    __slots__ = ()
+
+    def update(self, values: Sequence[BudgetState]) -> bool:
+        """Take what the nodes of a step have written."""
+        spends = [Spend.model_validate(value["spend"]) for value in values if "spend" in value]
+        if len(values) < 2 or not spends:
+            return super().update(values[-1:])
+        before: BudgetState = (self.get() if self.is_available() else None) or {}
+        so_far = sum(spends, Spend.model_validate(before.get("so_far", {})))
+        n_settled = before.get("n_settled", 0) + len(spends)
+        return super().update([{**values[-1], "so_far": so_far.model_dump(), "n_settled": n_settled}])
 
 
 class BudgetIO(TypedDict, total=False):
@@ -18,7 +40,7 @@ class BudgetIO(TypedDict, total=False):
     question: Any
     input: Any
     messages: list[Any]
-    budget: BudgetState
+    budget: Annotated[BudgetState, BudgetChannel]
 
 
 class Budgeted(TypedDict, total=False):
