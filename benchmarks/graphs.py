@@ -114,7 +114,9 @@ def _books(folder: Path) -> tuple[Counter[str], list[str]]:
         proof = audit(ledger)
     return Counter(
         {
-            "other decisions": int([*executions.values()] != [*STEPS.values(), OWN]),
+            "other decisions": int(
+                [*executions.values()] != [*STEPS.values(), OWN] or any(one.settlement is None for one in logged)
+            ),
             "executed again": len(logged) - len(executions),
             "invoiced": len(invoiced),
             "not booked": sum(booked[call_id] != 1 for call_id in invoiced),
