@@ -21,7 +21,7 @@ from budget_router_langchain.receipt import Receipt, reply_of
 def execute(
     router: BudgetRouter,
     decision: Decision,
-    model: BaseChatModel,
+    model: BaseChatModel | BudgetedChain,
     messages: LanguageModelInput,
     *,
     models: Mapping[str, BaseChatModel] | None = None,
@@ -71,7 +71,7 @@ def execute(
 async def aexecute(
     router: BudgetRouter,
     decision: Decision,
-    model: BaseChatModel,
+    model: BaseChatModel | BudgetedChain,
     messages: LanguageModelInput,
     *,
     models: Mapping[str, BaseChatModel] | None = None,
@@ -99,6 +99,13 @@ async def aexecute(
     return await asyncio.to_thread(settled_receipt, execution, result)
 
 
+def prepared(model: BaseChatModel, models: Mapping[str, BaseChatModel] | None = None) -> BudgetedChain:
+    """A model made ready for many executions, to be passed in its place; raises InvalidInput for what is no chat model."""
+    if not isinstance(model, BaseChatModel):
+        raise InvalidInput(f"{type(model).__name__} is no chat model whose settings can be set: pass the bare BaseChatModel")
+    return BudgetedChain(model, models or {})
+
+
 def settled_receipt(execution: Execution[Any], result: Result) -> Receipt:  # Any: of what the samples are
     """Settle an execution that came to a result, and write its receipt."""
     spend = execution.settle(result)
@@ -118,7 +125,7 @@ def settled_receipt(execution: Execution[Any], result: Result) -> Receipt:  # An
 def _execution(
     router: BudgetRouter,
     decision: Decision,
-    model: BaseChatModel,
+    model: BaseChatModel | BudgetedChain,
     messages: LanguageModelInput,
     *,
     models: Mapping[str, BaseChatModel] | None,
@@ -128,9 +135,7 @@ def _execution(
     config = ensure_config(config)
 
     def source() -> Samples:
-        if not isinstance(model, BaseChatModel):
-            raise InvalidInput(f"{type(model).__name__} is no chat model whose settings can be set: pass the bare BaseChatModel")
-        chain = BudgetedChain(model, models or {})
+        chain = model if isinstance(model, BudgetedChain) else prepared(model, models)
         return Samples(
             lambda _: chain, decision.strategy, messages, config, streams=False, limits=limits(decision.strategy, decision.budget)
         )

@@ -15,6 +15,8 @@ from budget_router.strategies import AnswerRule, final_answer
 from budget_router_langchain import Receipt, aexecute, execute
 from budget_router_langchain.asked import TaskSource, field_of
 from budget_router_langchain.budget_state import BudgetState, decided, settled
+from budget_router_langchain.chain import BudgetedChain
+from budget_router_langchain.executor import prepared
 from budget_router_langgraph.deciding import aemit, decide, emit, place_of
 from budget_router_langgraph.facts import FactSource, agent_facts
 from budget_router_langgraph.reading import read_also
@@ -64,10 +66,10 @@ def budgeted_reasoner(
         facts_from: function of the state to facts that policies learn from, kept in the task's metadata; `None`: none.
         max_concurrency: most samples at once.
     """
-    settings = {"models": models, "answer": answer, "max_concurrency": max_concurrency}
+    settings = {"answer": answer, "max_concurrency": max_concurrency}
     return _Reasoner(
         router,
-        model,
+        prepared(model, models),
         prompt=prompt,
         wants=Wants(task_from, facts_from, group, per_task, strategy, override),
         writes=writes,
@@ -82,7 +84,7 @@ class _Reasoner(Runnable[Any, Update]):
     def __init__(
         self,
         router: BudgetRouter,
-        model: BaseChatModel,
+        model: BudgetedChain,
         *,
         prompt: BasePromptTemplate[Any] | None,
         wants: Wants,
