@@ -5,6 +5,7 @@ import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Generic, cast
 
 from langchain_core.callbacks import (
@@ -31,6 +32,7 @@ from budget_router_langchain.chain import BudgetedChain, Samples
 from budget_router_langchain.execution import Execution, own_errors
 from budget_router_langchain.executor import settled_receipt
 from budget_router_langchain.meter import meter
+from budget_router_langchain.progress import AsyncOnEvent
 from budget_router_langchain.receipt import Receipt, output_answer, reply_of
 from budget_router_langchain.rewriting import Chain
 
@@ -331,7 +333,14 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
             thread_id=None if thread_id is None else str(thread_id),
         )
 
-    def _execution(self, decision: Decision, given: Input, config: RunnableConfig, settings: dict[str, Any]) -> Execution[Any]:
+    def _execution(
+        self,
+        decision: Decision,
+        given: Input,
+        config: RunnableConfig,
+        settings: dict[str, Any],
+        on_event: AsyncOnEvent | None,
+    ) -> Execution[Any]:
         def chain_of(stage: Stage) -> BudgetedChain:
             chain = self._chain_of(stage)
             return chain.bound(settings) if settings else chain
@@ -345,6 +354,7 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
             read=reply_of,
             answer=self._answer,
             config=config,
+            on_event=on_event,
             **self._limits,
         )
 
@@ -352,7 +362,8 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
         self, given: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, settings: dict[str, Any]
     ) -> Execution[Any]:
         decision = self._decision(given, config)
-        execution = self._execution(decision, given, config, settings)
+        tell = partial(dispatch_custom_event, config=config) if _is_heard(config) else None
+        execution = self._execution(decision, given, config, settings, tell)
         meter.bind(run_manager.run_id, execution.beside)
         if _is_heard(config):
             dispatch_custom_event("budget_decision", decided(decision), config=config)
@@ -362,7 +373,8 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
         self, given: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, settings: dict[str, Any]
     ) -> Execution[Any]:
         decision = await asyncio.to_thread(self._decision, given, config)
-        execution = self._execution(decision, given, config, settings)
+        tell = partial(adispatch_custom_event, config=config) if _is_heard(config) else None
+        execution = self._execution(decision, given, config, settings, tell)
         meter.bind(run_manager.run_id, execution.beside)
         if _is_heard(config):
             await adispatch_custom_event("budget_decision", decided(decision), config=config)

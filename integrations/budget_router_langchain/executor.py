@@ -15,6 +15,7 @@ from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Reply, Result, final_answer
 from budget_router_langchain.chain import BudgetedChain, Samples
 from budget_router_langchain.execution import Execution
+from budget_router_langchain.progress import AsyncOnEvent, OnEvent
 from budget_router_langchain.receipt import Receipt, reply_of
 
 
@@ -30,6 +31,7 @@ def execute(
     max_concurrency: int | None = None,
     timeout_seconds: float | None = None,
     replies: MutableMapping[int, Reply] | None = None,
+    on_event: OnEvent | None = None,
 ) -> Receipt:
     """Draw the decided strategy's answers, vote, and settle; what was spent is booked whatever happens.
 
@@ -45,6 +47,8 @@ def execute(
         timeout_seconds: after which a request counts as failed; what it bills is booked when it ends.
         replies: what an earlier attempt at this decision has brought, by the number of the sample: it is not drawn again, and the
             attempt's calls are settled with this one's. Each new reply is put there as it arrives.
+        on_event: told of each sample as it arrives (`budget_sample`) and of the vote (`budget_vote`), in whichever thread it is;
+            what it raises is logged. `aexecute` awaits a coroutine function.
 
     Raises:
         InvalidInput: the strategy names an unknown model, or a setting that its class does not offer; nothing was paid.
@@ -62,6 +66,7 @@ def execute(
         max_concurrency=max_concurrency,
         timeout_seconds=timeout_seconds,
         replies=replies,
+        on_event=on_event,
     )
     with execution.accounted():
         result = execution.run()
@@ -80,6 +85,7 @@ async def aexecute(
     max_concurrency: int | None = None,
     timeout_seconds: float | None = None,
     replies: MutableMapping[int, Reply] | None = None,
+    on_event: AsyncOnEvent | None = None,
 ) -> Receipt:
     """Do as `execute`, in a coroutine."""
     execution = _execution(
@@ -93,6 +99,7 @@ async def aexecute(
         max_concurrency=max_concurrency,
         timeout_seconds=timeout_seconds,
         replies=replies,
+        on_event=on_event,
     )
     with execution.accounted():
         result = await execution.arun()

@@ -2,8 +2,8 @@
 
 import logging
 import weakref
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,7 +18,6 @@ from budget_router.records import Decision, now
 from budget_router.router import BudgetRouter
 from budget_router.task import Task
 from budget_router_langchain import Booking, meter
-from budget_router_langchain.budget_state import BudgetState
 
 _log = logging.getLogger("budget_router")
 
@@ -37,6 +36,11 @@ class Place(NamedTuple):
     """The run of the graph that the node stands in."""
 
 
+def parent_of(config: RunnableConfig) -> UUID | None:
+    """The run that what is done under a config is a child of; `None` outside of any."""
+    return getattr(config.get("callbacks"), "parent_run_id", None)
+
+
 def place_of(config: RunnableConfig) -> Place:
     """Tell where a node runs; every part of it may be unknown, outside of a graph all of them."""
     info = None
@@ -45,7 +49,7 @@ def place_of(config: RunnableConfig) -> Place:
     metadata = config.get("metadata") or {}
     namespace = metadata.get("langgraph_checkpoint_ns")
     thread_id = info.thread_id if info else metadata.get("thread_id")
-    run_id = getattr(config.get("callbacks"), "parent_run_id", None)
+    run_id = parent_of(config)
     return Place(
         task_id=info.task_id if info else namespace.rpartition(":")[2] if namespace else None,
         thread_id=None if thread_id is None else str(thread_id),
@@ -75,23 +79,34 @@ def watch(router: BudgetRouter) -> None:
     _routers.add(router)
 
 
-def emit(name: str, budget: BudgetState, config: RunnableConfig) -> None:
-    """Tell whoever listens: `stream_mode="custom"` and `astream_events`; outside a graph nobody does."""
-    _write(name, budget)
-    with suppress(RuntimeError):
-        dispatch_custom_event(name, dict(budget), config=config)
+def emit(name: str, event: Mapping[str, object], config: RunnableConfig) -> None:
+    """Tell whoever listens: `stream_mode="custom"` and `astream_events`; outside a graph nobody does, and an error is logged."""
+    with _unharmed(name):
+        _write(name, event)
+        if parent_of(config) is not None:
+            dispatch_custom_event(name, dict(event), config=config)
 
 
-async def aemit(name: str, budget: BudgetState, config: RunnableConfig) -> None:
+async def aemit(name: str, event: Mapping[str, object], config: RunnableConfig) -> None:
     """Do as `emit`, in a coroutine."""
-    _write(name, budget)
-    with suppress(RuntimeError):
-        await adispatch_custom_event(name, dict(budget), config=config)
+    with _unharmed(name):
+        _write(name, event)
+        if parent_of(config) is not None:
+            await adispatch_custom_event(name, dict(event), config=config)
 
 
-def _write(name: str, budget: BudgetState) -> None:
+@contextmanager
+def _unharmed(name: str) -> Iterator[None]:
+    """Let who only listens harm neither the run nor its books."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001  # a user's own handler, which may raise anything
+        _log.exception("a listener failed at the event %s", name)
+
+
+def _write(name: str, event: Mapping[str, object]) -> None:
     with suppress(RuntimeError, KeyError, AttributeError):
-        get_runtime().stream_writer({name: dict(budget)})
+        get_runtime().stream_writer({name: dict(event)})
 
 
 def _of_resumed_thread(inputs: object, metadata: Mapping[str, Any]) -> Booking | None:  # Any: LangChain's own metadata

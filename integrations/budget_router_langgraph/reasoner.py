@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -98,7 +99,8 @@ class _Reasoner(Runnable[Any, Update]):
         task, messages = self._read(input, config)
         decision = decide(self.router, task, place_of(config))
         emit("budget_decision", decided(decision), config)
-        receipt = execute(self.router, decision, self.model, messages, config=config, **self.settings)
+        tell = partial(emit, config=config)
+        receipt = execute(self.router, decision, self.model, messages, config=config, on_event=tell, **self.settings)
         budget = _outcome(decision, receipt)
         emit("budget_settlement", budget, config)
         return self._update(input, budget, receipt)
@@ -108,7 +110,8 @@ class _Reasoner(Runnable[Any, Update]):
         task, messages = self._read(input, config)
         decision = await asyncio.to_thread(decide, self.router, task, place_of(config))
         await aemit("budget_decision", decided(decision), config)
-        receipt = await aexecute(self.router, decision, self.model, messages, config=config, **self.settings)
+        tell = partial(aemit, config=config)
+        receipt = await aexecute(self.router, decision, self.model, messages, config=config, on_event=tell, **self.settings)
         budget = _outcome(decision, receipt)
         await aemit("budget_settlement", budget, config)
         return self._update(input, budget, receipt)
