@@ -1,16 +1,19 @@
-"""What a user sees of a decision while it is executed: events in a graph's streams."""
+"""What a user sees of a decision while it is executed: events in a graph's streams, and what traces are filtered by."""
 
 import asyncio
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.messages import BaseMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.tracers import BaseTracer, Run
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import START, MessagesState, StateGraph
@@ -407,6 +410,98 @@ def test_what_is_refused_is_no_sample() -> None:
         reasoning(router, ScriptedModel(["4"])).invoke(long, {**thread(), "callbacks": [heard]})
 
     assert names(heard.heard) == ["budget_decision"]
+
+
+# What traces are filtered by
+
+
+class Traces(BaseTracer):
+    """Keeps the runs of models as a tracer does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.models: list[Run] = []
+
+    def _persist_run(self, run: Run) -> None:
+        """Only what runs of models tell is looked at."""
+
+    def _on_llm_start(self, run: Run) -> None:
+        self.models.append(run)
+
+
+class Starts(BaseCallbackHandler):
+    """Keeps what a callback is told of each model call."""
+
+    def __init__(self) -> None:
+        self.told: dict[UUID, tuple[list[str], dict[str, Any]]] = {}
+
+    def on_chat_model_start(
+        self, serialized: Any, messages: list[list[BaseMessage]], *, run_id: UUID, tags: Any, metadata: Any, **_: Any
+    ) -> None:
+        self.told[run_id] = tags, metadata
+
+
+def test_each_model_call_bears_its_decision_strategy_and_sample(call: Callable[..., Any]) -> None:
+    router, traces = router_of(VOTE), Traces()
+    config = {**thread(), "callbacks": [traces], "tags": ["mine"], "metadata": {"customer": "c1"}}
+    call(reasoning(router, ScriptedModel(["Answer: 4"])), ASK, config)
+
+    decision = only(router).decision
+    assert sorted(run.extra["metadata"]["budget_router_sample"] for run in traces.models) == [0, 1, 2]
+    for run in traces.models:
+        metadata = run.extra["metadata"]
+        assert metadata["budget_router_decision_id"] == decision.id
+        assert metadata["budget_router_strategy"] == "self_consistency_3"
+        assert (metadata["budget_router_n_samples"], metadata["customer"]) == (1, "c1")
+        assert "budget_router_group" not in metadata
+        assert {"budget_router", "nostream", "mine"} <= set(run.tags or ())
+        assert all(isinstance(value, str | int | float | bool) for key, value in metadata.items() if "budget_router" in key)
+    assert {str(run.id) for run in traces.models} == {one.id for one in only(router).calls}
+
+
+def test_what_a_run_is_tagged_with_stays_where_no_graph_passes_it_on() -> None:
+    router, starts = router_of(SingleShot()), Starts()
+    config: Any = {"callbacks": [starts], "tags": ["mine"], "metadata": {"customer": "c1"}}
+    execute(router, router.decide(Task("?")), ScriptedModel(["4"]), "?", config=config)
+
+    ((tags, metadata),) = starts.told.values()
+    assert {"mine", "budget_router"} <= set(tags)
+    assert (metadata["customer"], metadata["budget_router_strategy"]) == ("c1", "single_shot")
+    assert config["tags"] == ["mine"]
+    assert config["metadata"] == {"customer": "c1"}
+
+
+def test_a_request_for_several_samples_tells_how_many(call: Callable[..., Any]) -> None:
+    router = BudgetRouter(Menu([VOTE]), budgets=[Budget(group="team", per_task=1e6)], ledger=MemoryLedger())
+    starts = Starts()
+    call(reasoning(router, SeveralModel(["Answer: 4"]), group="team"), ASK, {**thread(), "callbacks": [starts]})
+
+    ((tags, metadata),) = starts.told.values()
+    assert (metadata["budget_router_sample"], metadata["budget_router_n_samples"]) == (0, 3)
+    assert metadata["budget_router_group"] == "team"
+    assert "budget_router" in tags
+
+
+def test_the_calls_of_an_agents_step_bear_it_too(call: Callable[..., Any]) -> None:
+    router, starts = router_of(VOTE), Starts()
+    agent = create_agent(ScriptedModel(["Answer: 4"]), middleware=[BudgetMiddleware(router)])
+    call(agent, ASK, {"callbacks": [starts]})
+
+    told = [metadata for _, metadata in starts.told.values()]
+    assert sorted(metadata["budget_router_sample"] for metadata in told) == [0, 1, 2]
+    assert {metadata["budget_router_decision_id"] for metadata in told} == {only(router).decision.id}
+
+
+def test_a_single_sample_still_streams_its_tokens_and_tells_where_they_belong() -> None:
+    router = router_of(SingleShot())
+    chain = budget(StreamingModel(["So the Answer: 4"]), router=router)
+    graph = StateGraph(MessagesState)
+    graph.add_node("reason", lambda state: {"messages": [chain.invoke(state["messages"])]})
+    graph.add_edge(START, "reason")
+    tokens = [(chunk.text, told) for chunk, told in graph.compile().stream(ASK, stream_mode="messages")]
+
+    assert [text for text, _ in tokens if text] == ["So ", "the ", "Answer: ", "4"]
+    assert {told["budget_router_decision_id"] for text, told in tokens if text} == {only(router).decision.id}
 
 
 # Drawings
