@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from inspect import isawaitable
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from budget_router.answers import AnswerRule, GroupingRule
@@ -64,6 +66,21 @@ AsyncOnEvent = Callable[[str, Event], Awaitable[None] | None]
 """The same for a coroutine, which awaits what it gives."""
 
 
+@contextmanager
+def unharmed(name: str) -> Iterator[None]:
+    """Log what a listener to an event raises: who only watches harms neither the answer nor the books."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001  # a user's own listener, which may raise anything
+        _log.exception("a listener failed at the event %s", name)
+
+
+def is_heard(config: RunnableConfig) -> bool:
+    """Whether anybody listens to a run's events; telling nobody takes its time too."""
+    handlers = getattr(config.get("callbacks"), "handlers", ())
+    return any(not handler.ignore_custom_event for handler in handlers)
+
+
 class Progress:
     """Tells of one decision's samples and its vote.
 
@@ -101,18 +118,14 @@ class Progress:
         await self._atell(VOTE, self._vote(result, n_failed))
 
     def _tell(self, name: str, event: Event) -> None:
-        try:
+        with unharmed(name):
             self.on_event(name, event)
-        except Exception:  # noqa: BLE001  # who only watches harms neither the answer nor the books
-            _log.exception("%s of decision %s was told in vain", name, self.decision.id)
 
     async def _atell(self, name: str, event: Event) -> None:
-        try:
+        with unharmed(name):
             told = self.on_event(name, event)
             if isawaitable(told):
                 await told
-        except Exception:  # noqa: BLE001  # as above
-            _log.exception("%s of decision %s was told in vain", name, self.decision.id)
 
     def _samples(self, drawing: Drawing[Any]) -> Iterator[SampleEvent]:
         calls = list(drawing.booking.calls.values())

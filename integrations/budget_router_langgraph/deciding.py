@@ -2,8 +2,8 @@
 
 import logging
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from itertools import count
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,6 +18,7 @@ from budget_router.records import Decision, now
 from budget_router.router import BudgetRouter
 from budget_router.task import Task
 from budget_router_langchain import Booking, meter
+from budget_router_langchain.progress import is_heard, unharmed
 
 _log = logging.getLogger("budget_router")
 
@@ -81,27 +82,18 @@ def watch(router: BudgetRouter) -> None:
 
 def emit(name: str, event: Mapping[str, object], config: RunnableConfig) -> None:
     """Tell whoever listens: `stream_mode="custom"` and `astream_events`; outside a graph nobody does, and an error is logged."""
-    with _unharmed(name):
+    with unharmed(name):
         _write(name, event)
-        if parent_of(config) is not None:
+        if parent_of(config) is not None and is_heard(config):
             dispatch_custom_event(name, dict(event), config=config)
 
 
 async def aemit(name: str, event: Mapping[str, object], config: RunnableConfig) -> None:
     """Do as `emit`, in a coroutine."""
-    with _unharmed(name):
+    with unharmed(name):
         _write(name, event)
-        if parent_of(config) is not None:
+        if parent_of(config) is not None and is_heard(config):
             await adispatch_custom_event(name, dict(event), config=config)
-
-
-@contextmanager
-def _unharmed(name: str) -> Iterator[None]:
-    """Let who only listens harm neither the run nor its books."""
-    try:
-        yield
-    except Exception:  # noqa: BLE001  # a user's own handler, which may raise anything
-        _log.exception("a listener failed at the event %s", name)
 
 
 def _write(name: str, event: Mapping[str, object]) -> None:
