@@ -103,10 +103,8 @@ class Tariffs:
             if model in self.own:
                 return Bill(_nano_usd(self.own[model].amount(prompt_tokens, completion_tokens, cached_tokens)), OWN)
             moment = at or datetime.now(UTC)
-            nano_usd = None
-            with suppress(LookupError):  # told just below
-                if rates := _rates_of_day(model, moment.date()):
-                    nano_usd = rates.nano_usd(prompt_tokens, completion_tokens, cached_tokens)
+            rates = _rates_of_day(model, moment.date())
+            nano_usd = rates and rates.nano_usd(prompt_tokens, completion_tokens, cached_tokens)
             if nano_usd is None:
                 nano_usd = _nano_usd(_listed_amount(model, prompt_tokens, completion_tokens, cached_tokens, moment))
             return Bill(nano_usd, f"{_price_list()}{_OF}{moment:%Y-%m-%d}")
@@ -127,7 +125,7 @@ class Tariffs:
                 return _rates(self.own[model].amount)
             list_name, _, day = tariff.partition(_OF)
             if list_name == _price_list():
-                with suppress(LookupError, ValueError):
+                with suppress(UnknownTariff, ValueError):
                     return _rates_of_day(model, date.fromisoformat(day))
         raise UnknownTariff(
             f"the tariff {tariff!r} of {model!r} is not known here: give its own price, or install that price list"
@@ -139,29 +137,37 @@ def _listed_amount(model: str, prompt_tokens: int, completion_tokens: int, cache
     from genai_prices import Usage, calc_price
 
     usage = Usage(input_tokens=prompt_tokens, output_tokens=completion_tokens, cache_read_tokens=cached_tokens)
-    try:
-        return calc_price(usage, model_ref=model, genai_request_timestamp=at).total_price
-    except LookupError as error:
+    return calc_price(usage, model_ref=model, genai_request_timestamp=at).total_price
+
+
+def _rates_of_day(model: str, day: date) -> Rates | None:
+    """Rates of short prompts on the list of a day; `None` where the hour of the day counts as well; raises UnknownTariff."""
+    is_known, rates = _looked_up(model, day)
+    if not is_known:
         raise UnknownTariff(
             f"no price is known for model {model!r} in {_price_list()}: "
             f"give its price, Tariffs({{{model!r}: Tariff(prompt=..., completion=...)}}), in USD per million tokens"
-        ) from error
+        )
+    return rates
 
 
 @lru_cache(_MANY_MODELS)
-def _rates_of_day(model: str, day: date) -> Rates | None:
-    """Rates of short prompts on the list of a day; `None` where the hour of the day counts as well. To look one up takes long."""
+def _looked_up(model: str, day: date) -> tuple[bool, Rates | None]:
+    """Whether a model is on the list, and its rates; to look it up takes longer than to decide."""
     from genai_prices import Usage, calc_price
     from genai_prices.types import TieredPrices, TimeOfDateConstraint
 
     at = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    price = calc_price(Usage(), model_ref=model, genai_request_timestamp=at)
+    try:
+        price = calc_price(Usage(), model_ref=model, genai_request_timestamp=at)
+    except LookupError:
+        return False, None
     over_time = price.model.prices if isinstance(price.model.prices, list) else []
     if any(isinstance(one.constraint, TimeOfDateConstraint) for one in over_time):
-        return None
+        return True, None
     tiered = [each for each in vars(price.model_price).values() if isinstance(each, TieredPrices)]
     starts = [tier.start for each in tiered for tier in each.tiers]
-    return _rates(partial(_listed_amount, model, at=at))._replace(longest_prompt=min(starts, default=None))
+    return True, _rates(partial(_listed_amount, model, at=at))._replace(longest_prompt=min(starts, default=None))
 
 
 def _rates(amount: Callable[[int, int, int], Decimal]) -> Rates:
