@@ -6,14 +6,16 @@ from functools import partial
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.prompts import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 
 from budget_router.records import Decision
 from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, final_answer
+from budget_router.task import Task
 from budget_router_langchain import Receipt, aexecute, execute
-from budget_router_langchain.asked import TaskSource, field_of
+from budget_router_langchain.asked import TaskSource, field_of, messages_of
 from budget_router_langchain.budget_state import METADATA_KEY, BudgetState, decided, settled
 from budget_router_langchain.chain import BudgetedChain
 from budget_router_langchain.executor import Asking, prepared
@@ -23,6 +25,9 @@ from budget_router_langgraph.reading import read_also
 from budget_router_langgraph.state import BudgetIO, Update
 from budget_router_langgraph.wanting import NameSource, NumberSource, Wants
 
+PromptSource = BasePromptTemplate[Any] | Callable[[Any], LanguageModelInput] | str
+"""What a model is given of a state; Any: the user's own state, dict, dataclass or pydantic."""
+
 Writes = Callable[[Receipt], Mapping[str, Any]]
 """What a node writes of a receipt; Any: values of the user's state."""
 
@@ -30,7 +35,7 @@ Writes = Callable[[Receipt], Mapping[str, Any]]
 def budgeted_reasoner(
     router: BudgetRouter,
     model: Asking,
-    prompt: BasePromptTemplate[Any] | None = None,
+    prompt: PromptSource | None = None,
     task_from: TaskSource | None = None,
     *,
     models: Mapping[str, BaseChatModel] | None = None,
@@ -53,7 +58,8 @@ def budgeted_reasoner(
         router: makes and keeps the decision.
         model: for strategies that name none; bare, or with tools, retries or fallbacks. Replies that call tools are voted on by
             the calls.
-        prompt: formatted from the state; without one the model is given the state's messages, or the task's text.
+        prompt: a template that is formatted from the state, a function of the state, or a system message to put before what the
+            model is given without one: the state's messages, or the task's text.
         task_from: key of the state that holds the task, or a function of the state.
         models: for strategies that name one, by that name.
         answer: finds the answer in a reply.
@@ -87,7 +93,7 @@ class _Reasoner(Runnable[Any, Update]):
         router: BudgetRouter,
         model: BudgetedChain,
         *,
-        prompt: BasePromptTemplate[Any] | None,
+        prompt: PromptSource | None,
         wants: Wants,
         writes: Writes | None,
         answer_key: str,
@@ -100,7 +106,7 @@ class _Reasoner(Runnable[Any, Update]):
         self.writes = writes
         self.answer_key = answer_key
         self.settings = settings
-        read_also(self, *wants.sources, *self._variables())
+        read_also(self, *wants.sources, *self._variables(), *([prompt] if callable(prompt) else []))
 
     def __call__(self, state: BudgetIO) -> Update:
         return self.invoke(state)
@@ -128,17 +134,25 @@ class _Reasoner(Runnable[Any, Update]):
         return self._update(input, budget, receipt)
 
     def _variables(self) -> list[str]:
-        return [*self.prompt.input_variables, *self.prompt.optional_variables] if self.prompt else []
+        template = self.prompt if isinstance(self.prompt, BasePromptTemplate) else None
+        return [*template.input_variables, *template.optional_variables] if template else []
 
     def _decided(self, state: object, config: RunnableConfig) -> tuple[Decision, LanguageModelInput]:
         place = place_of(config)
         wanted = self.wants.of(state, config, self.router, place)
-        if self.prompt is None:
-            messages = field_of(state, "messages") or wanted.task.text
-        else:
-            known = {name: field_of(state, name) for name in self._variables()}
-            messages = self.prompt.invoke({name: value for name, value in known.items() if value is not None}, config)
+        messages = self._messages(state, wanted.task, config)
         return decide(self.router, wanted._replace(sent=messages), place), messages
+
+    def _messages(self, state: object, task: Task, config: RunnableConfig) -> LanguageModelInput:
+        if isinstance(self.prompt, BasePromptTemplate):
+            known = {name: field_of(state, name) for name in self._variables()}
+            return self.prompt.invoke({name: value for name, value in known.items() if value is not None}, config)
+        if callable(self.prompt):
+            return self.prompt(state)
+        said = field_of(state, "messages")
+        if self.prompt is None:
+            return said or task.text
+        return [SystemMessage(self.prompt), *(messages_of(said) or [HumanMessage(task.text)])]
 
     def _update(self, state: object, budget: BudgetState, receipt: Receipt) -> Update:
         if self.writes is not None:
