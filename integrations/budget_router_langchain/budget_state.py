@@ -21,6 +21,8 @@ class BudgetState(TypedDict, total=False):
     spend: dict[str, float | None]
     answer: str | None
     agreement: float | None
+    score: float
+    """Once a `GradeNode` has graded it."""
 
 
 def decided(decision: Decision) -> BudgetState:

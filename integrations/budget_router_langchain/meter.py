@@ -195,6 +195,17 @@ class SpendMeter(BaseCallbackHandler):
                     break
         return run_id
 
+    def outermost(self, run_id: UUID) -> UUID:
+        """The run of the graph that a task's run belongs to in the end: of graphs within graphs the first that was invoked."""
+        outer = run_id
+        with self._lock:
+            run = self._runs.get(run_id)
+            while run is not None and run.parent is not None:
+                if run.scope is not None:
+                    outer = run.parent
+                run = self._runs.get(run.parent)
+        return outer if outer != run_id else self.enclosing(run_id)
+
     def is_running(self, run_id: UUID) -> bool:
         """Tell whether a run has begun and not ended."""
         return run_id in self._runs

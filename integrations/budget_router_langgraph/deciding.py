@@ -35,6 +35,8 @@ class Place(NamedTuple):
     """The run that the node's own calls are children of."""
     graph_run_id: UUID | None
     """The run of the graph that the node stands in."""
+    invoked_run_id: UUID | None
+    """The run that decisions bear: of graphs within graphs the one that was invoked first."""
 
 
 def place_of(config: RunnableConfig) -> Place:
@@ -51,6 +53,7 @@ def place_of(config: RunnableConfig) -> Place:
         thread_id=None if thread_id is None else str(thread_id),
         run_id=run_id,
         graph_run_id=run_id and meter.enclosing(run_id),
+        invoked_run_id=run_id and meter.outermost(run_id),
     )
 
 
@@ -61,7 +64,7 @@ def decide(router: BudgetRouter, task: Task, place: Place) -> Decision:
         decision = router.decide(
             task,
             decision_id=place.task_id and (place.task_id if attempt == 1 else f"{place.task_id}.{attempt}"),
-            run_id=None if place.graph_run_id is None else str(place.graph_run_id),
+            run_id=None if place.invoked_run_id is None else str(place.invoked_run_id),
             thread_id=place.thread_id,
         )
         is_fresh = place.task_id is None or decision.decided_at >= began
