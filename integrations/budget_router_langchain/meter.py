@@ -196,7 +196,7 @@ class SpendMeter(BaseCallbackHandler):
         return run_id
 
     def outermost(self, run_id: UUID) -> UUID:
-        """The run of the graph that a task's run belongs to in the end: of graphs within graphs the first that was invoked."""
+        """The run that was invoked: of graphs within graphs the first one's, and outside of graphs the root."""
         outer = run_id
         with self._lock:
             run = self._runs.get(run_id)
