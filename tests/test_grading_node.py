@@ -212,6 +212,15 @@ def test_a_function_that_is_not_shown_which_decision_it_judges_guesses_none(rout
     assert scores(ledger) == [None, None]
 
 
+def test_a_function_that_judges_the_run_need_not_be_shown_a_decision(
+    call: Callable[..., Any], router: BudgetRouter, ledger: CountingLedger
+) -> None:
+    second = budgeted_reasoner(router, ScriptedModel(["Answer: 5"]))
+    grade = GradeNode(router, lambda state: state.answer == "Answer: 5", of="run")
+    call(graph_of(router, second, schema=PydanticQuestion, grade=grade).compile(), ASK)
+    assert scores(ledger) == [1.0, 1.0]
+
+
 def test_a_verdict_without_a_decision_tells_the_mend(router: BudgetRouter) -> None:
     for source in ("score", lambda state: state["score"]):
         with pytest.raises(InvalidInput, match="let a BudgetNode run before"):

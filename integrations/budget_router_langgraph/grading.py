@@ -39,7 +39,7 @@ class GradeNode(Node):
     Args:
         router: that made the decision.
         score_from: key of the state that holds the verdict, or a function of the state, which is given the user's whole state;
-            then `budget` has to be in the graph's schema, unless the run has made one decision alone.
+            then a verdict on one decision of several needs `budget` in the graph's schema.
         of: what the verdict is on: the `decision`, or all decisions of the `run` in which it was made.
         source: who says so.
         needs_verdict: whether a state without a verdict raises InvalidInput; else nothing is graded there.
@@ -71,7 +71,7 @@ class GradeNode(Node):
         verdict = self._verdict(state)
         if verdict is None:
             return None
-        budget = field_of(state, "budget") or self._only_one(state, config)
+        budget = field_of(state, "budget") or self._hidden(state, config)
         logged = self.router.ledger.decision(budget["decision_id"])
         graded_at = _moment(logged, config)
         if not self._is_told(verdict, logged.outcome, graded_at):
@@ -105,12 +105,15 @@ class GradeNode(Node):
         scores = {hash_text(answer, salt=salt): score for answer, score in verdict.answer_scores.items()}
         return (standing.score, standing.source, standing.answer_scores) == (verdict.score, self.source, scores)
 
-    def _only_one(self, state: object, config: RunnableConfig) -> BudgetState:
-        """The decision of this run, where a function reads the state and a schema without `budget` hides it."""
+    def _hidden(self, state: object, config: RunnableConfig) -> BudgetState:
+        """The decision of this run, where a function reads the state and a schema without `budget` hides it.
+
+        Of several any will do if the verdict is on all.
+        """
         run_id = place_of(config).invoked_run_id if callable(self.score_from) else None
         made = self.router.ledger.of_run(str(run_id)) if run_id is not None else []
-        if len(made) == 1:
-            return decided(made[0].decision)
+        if len(made) == 1 or (made and self.of == "run"):
+            return decided(made[-1].decision)
         if made:
             raise InvalidInput(
                 f"{len(made)} decisions in this run, and none in the state that score_from= is given: "
