@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.errors import InvalidUpdateError
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.types import Command, RetryPolicy, interrupt
+from langgraph.types import Command, RetryPolicy, Send, interrupt
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
@@ -65,6 +66,16 @@ class Question(TypedDict, total=False):
     question: str
     answer: str
     score: Any
+
+
+def gathered(so_far: list[str], more: list[str] | str) -> list[str]:
+    return so_far + ([more] if isinstance(more, str) else more)
+
+
+class Sides(TypedDict, total=False):
+    question: str
+    answer: Annotated[list[str], gathered]
+    score: float
 
 
 class PydanticQuestion(BaseModel):
@@ -275,6 +286,50 @@ def test_outside_of_a_graph_a_verdict_on_the_run_is_one_on_the_decision(router: 
     update = GradeNode(router, of="run").invoke({"budget": budget, "score": 1.0})
     assert update["budget"] == {**budget, "score": 1.0}
     assert scores(ledger) == [1.0]
+
+
+def side_by_side(router: BudgetRouter, of: Any, *, sends: bool) -> Any:
+    """Two decisions in one step, each settled by its own node."""
+    graph = StateGraph(Sides)
+    names = ["left"] if sends else ["left", "right"]
+    for name in names:
+        graph.add_node(name, budgeted_reasoner(router, ScriptedModel(["Answer: 4"])))
+        graph.add_edge(name, "verify")
+    if sends:
+        graph.add_conditional_edges(START, lambda state: [Send("left", {"question": text}) for text in "ab"], ["left"])
+    else:
+        graph.set_conditional_entry_point(lambda state: names, names)
+    graph.add_node("verify", lambda state: {"score": 1.0})
+    graph.add_node("grade", GradeNode(router, of=of))
+    graph.add_edge("verify", "grade")
+    return graph.compile(InMemorySaver(serde=STRICT))
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_decisions_that_were_made_side_by_side_are_graded_together(
+    call: Callable[..., Any], router: BudgetRouter, ledger: CountingLedger, sends: bool
+) -> None:
+    result = call(side_by_side(router, "run", sends=sends), ASK, THREAD)
+    assert result["answer"] == ["Answer: 4", "Answer: 4"]
+    assert scores(ledger) == [1.0, 1.0]
+    assert [len(entry.calls) for entry in ledger.read()] == [3, 3]
+
+
+def test_of_decisions_that_were_made_side_by_side_none_is_guessed(
+    call: Callable[..., Any], router: BudgetRouter, ledger: CountingLedger
+) -> None:
+    with pytest.raises(InvalidInput, match="or several of one step"):
+        call(side_by_side(router, "decision", sends=True), ASK, THREAD)
+    assert scores(ledger) == [None, None]
+
+
+def test_decisions_that_wait_for_their_settlement_are_not_made_side_by_side(router: BudgetRouter) -> None:
+    graph = StateGraph(Question)
+    for name in ("left", "right"):
+        graph.add_node(name, BudgetNode(router))
+        graph.add_edge(START, name)
+    with pytest.raises(InvalidUpdateError, match="budget"):
+        graph.compile().invoke(ASK)
 
 
 # --- what it tells

@@ -106,11 +106,11 @@ class GradeNode(Node):
         return (standing.score, standing.source, standing.answer_scores) == (verdict.score, self.source, scores)
 
     def _hidden(self, state: object, config: RunnableConfig) -> BudgetState:
-        """The decision of this run, where a function reads the state and a schema without `budget` hides it.
+        """The decision of this run, where several of one step stand for none, or a function's schema without `budget` hides it.
 
         Of several any will do if the verdict is on all.
         """
-        run_id = place_of(config).invoked_run_id if callable(self.score_from) else None
+        run_id = place_of(config).invoked_run_id if callable(self.score_from) or self.of == "run" else None
         made = self.router.ledger.of_run(str(run_id)) if run_id is not None else []
         if len(made) == 1 or (made and self.of == "run"):
             return decided(made[-1].decision)
