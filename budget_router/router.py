@@ -35,7 +35,19 @@ from budget_router.policies.cold_start import ColdStart
 from budget_router.policies.contract import Policy, Prediction
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.policies.second_look import second_look
-from budget_router.records import Call, Decision, Outcome, Reason, Sample, Settlement, Spend, hash_text, new_id, now
+from budget_router.records import (
+    Call,
+    Decision,
+    LoggedDecision,
+    Outcome,
+    Reason,
+    Sample,
+    Settlement,
+    Spend,
+    hash_text,
+    new_id,
+    now,
+)
 from budget_router.serving import Serving
 from budget_router.strategies import Result
 from budget_router.tariffs import Tariffs
@@ -456,7 +468,7 @@ class BudgetRouter:
         if (decision_id, thread_id, run_id).count(None) != 2:
             raise InvalidInput("grade needs a decision_id, a thread_id or a run_id, and only one of them")
         if run_id is not None:
-            decision_ids = self._led_on(run_id)
+            decision_ids = [logged.decision.id for logged in self.answered_in(run_id)]
             if answer_scores and len(decision_ids) > 1:
                 raise InvalidInput(
                     f"answer_scores are of one task, and run {run_id!r} made {len(decision_ids)} decisions: grade them by id"
@@ -475,15 +487,20 @@ class BudgetRouter:
             self.ledger.record_outcome(outcome)
         return outcomes[0] if run_id is None else outcomes
 
-    def _led_on(self, run_id: str) -> list[str]:
-        """The decisions of a run whose answers led to what it came to."""
+    def answered_in(self, run_id: str) -> list[LoggedDecision]:
+        """The decisions of a run whose answers led to what it came to, oldest first: those that a verdict on the run grades.
+
+        Raises:
+            UnknownDecision: there is none.
+        """
         made = self.ledger.of_run(run_id)
-        stand = [logged.decision for logged in made if not (logged.settlement and logged.settlement.status == "failed")]
+        stand = [logged for logged in made if not (logged.settlement and logged.settlement.status == "failed")]
         if not stand:
             found = "no decision" if not made else f"none but failed decisions, {len(made)} of them,"
             raise UnknownDecision(f"{found} of run {run_id!r} to grade: give a `run_id` as decisions bear it")
-        reconsidered = {decision.id.removesuffix(_AGAIN) for decision in stand if decision.reason == "reconsidered"}
-        return [decision.id for decision in stand if decision.id not in reconsidered]
+        decisions = [logged.decision for logged in stand]
+        reconsidered = {decision.id.removesuffix(_AGAIN) for decision in decisions if decision.reason == "reconsidered"}
+        return [logged for logged in stand if logged.decision.id not in reconsidered]
 
     def reload(self) -> bool:
         """Serve the policy that the registry has promoted, if it is another one; tell whether it changed.

@@ -16,7 +16,7 @@ from langgraph.types import Command, interrupt
 from budget_router import Budget, BudgetRouter, Menu, SelfConsistency, SingleShot
 from budget_router_langchain import budgeted
 
-n_billed = 0
+invoice: list[int] = []
 
 
 class Student(BaseChatModel):
@@ -27,8 +27,7 @@ class Student(BaseChatModel):
         return "student"
 
     def _generate(self, *_: Any, **__: Any) -> ChatResult:
-        global n_billed  # noqa: PLW0603  # the provider's invoice
-        n_billed += 1
+        invoice.append(42)
         reply = AIMessage("Answer: 68", usage_metadata={"input_tokens": 12, "output_tokens": 30, "total_tokens": 42})
         return ChatResult(generations=[ChatGeneration(message=reply)])
 
@@ -51,14 +50,14 @@ def main() -> None:
     thread = {"configurable": {"thread_id": "t-1"}}
     run_id = uuid4()
     workflow.invoke(["What is 27 + 41?", "And 41 + 27?"], {**thread, "run_id": run_id})
-    n_before = n_billed
+    n_before = len(invoice)
     print(workflow.invoke(Command(resume=True), thread))
     router.grade(run_id=str(run_id), score=1.0)  # both decisions of the first run
 
     entries = list(router.ledger.read())
     for entry in entries:
         print(f"{entry.decision.strategy.name:<20} {len(entry.calls)} calls  score {entry.outcome and entry.outcome.score}")
-    assert n_billed == n_before == sum(len(entry.calls) for entry in entries)
+    assert len(invoice) == n_before == sum(len(entry.calls) for entry in entries)
     assert [entry.outcome and entry.outcome.score for entry in entries] == [1.0, 1.0]
 
 

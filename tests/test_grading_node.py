@@ -264,6 +264,16 @@ def test_a_verdict_is_on_the_last_decision_or_on_all_of_the_run(
     assert scores(ledger) == [None, *expected]
 
 
+def test_a_verdict_on_the_run_reaches_what_the_same_verdict_on_a_decision_did_not(
+    call: Callable[..., Any], router: BudgetRouter, ledger: CountingLedger
+) -> None:
+    graph = two_steps(router, "decision").builder
+    graph.add_node("all", GradeNode(router, of="run"))
+    graph.add_edge("grade", "all")
+    call(graph.compile(), ASK)
+    assert scores(ledger) == [1.0, 1.0]
+
+
 def test_a_run_is_graded_by_the_id_that_it_was_invoked_with(
     call: Callable[..., Any], router: BudgetRouter, ledger: CountingLedger
 ) -> None:

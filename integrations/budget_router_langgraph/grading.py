@@ -33,6 +33,8 @@ class GradeNode(Node):
     A verdict is a number in [0, 1], a truth value, or a dict, dataclass or pydantic model that has either as `score`; its
     `answer_scores`, if it has any, are the scores of the distinct answers that were drawn, by the normalised answer.
 
+    What an earlier turn of a thread left there counts as well: let the verifier write a verdict in each turn, or `None`.
+
     The grade stands at the moment at which the decision was settled: a retry, a resume or a replay that says the same adds
     nothing, and whoever graded the decision later has the last word.
 
@@ -73,13 +75,15 @@ class GradeNode(Node):
             return None
         budget = field_of(state, "budget") or self._hidden(state, config)
         logged = self.router.ledger.decision(budget["decision_id"])
+        run_id = logged.decision.run_id if self.of == "run" else None
+        judged = [logged] if run_id is None else self.router.answered_in(run_id)
         graded_at = _moment(logged, config)
-        if not self._is_told(verdict, logged.outcome, graded_at):
+        if not all(self._is_told(verdict, one.outcome, graded_at) for one in judged):
             said: dict[str, Any] = {**verdict._asdict(), "source": self.source, "graded_at": graded_at}  # Any: what `grade` takes
-            if self.of == "run" and logged.decision.run_id is not None:
-                self.router.grade(run_id=logged.decision.run_id, **said)
-            else:
+            if run_id is None:
                 self.router.grade(logged.decision.id, **said)
+            else:
+                self.router.grade(run_id=run_id, **said)
         return {**budget, "score": verdict.score}
 
     def _verdict(self, state: object) -> Verdict | None:
