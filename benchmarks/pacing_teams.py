@@ -28,10 +28,12 @@ class TeamPacer(Pacer):
         """Of the next row's team."""
         return self._pacers[int(self._team[self._row])].target()
 
-    def decided(self, decision_id: str, expected_cost: float, *, promised: float | None = None, is_new_task: bool = True) -> None:
+    def decided(
+        self, decision_id: str, expected_cost: float, *, promised: float | None = None, allowed: float | None = None
+    ) -> None:
         """Count it for its team."""
         pacer = self._pacers[int(self._team[self._row])]
-        pacer.decided(decision_id, expected_cost, promised=promised, is_new_task=is_new_task)
+        pacer.decided(decision_id, expected_cost, promised=promised, allowed=allowed)
         self._row += 1
 
     def settled(self, decision_id: str, cost: float, *, is_typical: bool = True) -> bool:

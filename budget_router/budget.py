@@ -11,8 +11,9 @@ from budget_router.words import Name, Positive, Word
 Unit = Literal["tokens", "completion_tokens", "usd", "seconds"]
 """`tokens` = prompt + completion, reasoning being part of completion and cached part of prompt; `seconds` = wall time."""
 
-Window = Literal["hour", "day", "month", "run"]
-"""What a hard cap holds over: any hour, any day, any 31 days, however they begin; or one thread, one run where there is none."""
+Window = Literal["hour", "day", "month", "run", "thread"]
+"""What a hard cap holds over: any hour, any day, any 31 days, however they begin; or one run, be it of a graph or a chain, or all
+runs of one thread, as long as it goes on. What runs in no thread is a thread of its own, and the other way round."""
 
 Shortage = Literal["cheapest", "wait", "ask", "refuse"]
 """What becomes of a task that its cap has too little left for: the cheapest strategy, some patience, what the router's `ask`

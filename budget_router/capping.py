@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from budget_router.budget import Budget
+from budget_router.budget import Budget, Window
 from budget_router.caps import Cap, Caps
 from budget_router.costs import TIMES_TYPICAL, most_billed, shortened, upper_bound
 from budget_router.errors import CapReached, InvalidInput
@@ -56,6 +56,15 @@ class Shortfall:
 
 Ask = Callable[[Shortfall], str]
 """Answers a shortage with `cheapest`, `wait`, `refuse`, or the name of a strategy that is to be taken instead."""
+
+
+class _Prompt(NamedTuple):
+    """What is sent for each answer."""
+
+    text: str
+    """Of the task."""
+    n_tokens: int
+    """Most of them in all that is sent; 0 where that is the text alone."""
 
 
 class Fitted(NamedTuple):
@@ -109,9 +118,19 @@ class Capping:
             )
         self.is_needed = any(budget.hard_cap is not None for budget in budgets)
         if self.is_needed:
-            self._bounds("", TIMES_TYPICAL[0])
+            self._bounds(_Prompt("", 0), TIMES_TYPICAL[0])
 
-    def fitted(self, task: Task, action: int, budget: Budget, *, decision_id: str, run: str, is_forced: bool) -> Fitted:
+    def fitted(
+        self,
+        task: Task,
+        action: int,
+        budget: Budget,
+        *,
+        decision_id: str,
+        run: str,
+        is_forced: bool,
+        prompt_tokens: int | None = None,
+    ) -> Fitted:
         """Reserve the most that a strategy may bill on a task; on shortage, as the budget says.
 
         Answers without `max_tokens` get shorter before anything is called short, down to their typical length.
@@ -123,6 +142,7 @@ class Capping:
             decision_id: that it is reserved under.
             run: thread or run that the decision is part of.
             is_forced: the caller chose it: no other will do, and nobody is asked.
+            prompt_tokens: most tokens that are sent for each answer, where more than the task's text is.
 
         Raises:
             CapReached: what is left does not suffice, and nothing was reserved.
@@ -131,10 +151,11 @@ class Capping:
         cap = Cap.of(budget, run=run)
         if cap is None:
             return Fitted(action, self._menu.root[action])
-        bounds = self._bounds(task.text, TIMES_TYPICAL[-1])
+        prompt = _Prompt(task.text, prompt_tokens or 0)
+        bounds = self._bounds(prompt, TIMES_TYPICAL[-1])
 
         def reserve(column: int) -> Fitted:
-            return Fitted(column, self._reserved(cap, task, self._menu.root[column], decision_id))
+            return Fitted(column, self._reserved(cap, prompt, self._menu.root[column], decision_id))
 
         if budget.on_shortage == "wait":
             return self._wait(lambda: reserve(action))
@@ -153,6 +174,11 @@ class Capping:
                 raise
             return reserve(taken)
 
+    def left(self, budget: Budget, *, thread_id: str | None, run_id: str | None) -> float | None:
+        """Share that is left of a budget's cap now; `None` where it has none."""
+        cap = Cap.of(budget, run=run_of(budget.window, thread_id, run_id, ""))
+        return None if cap is None else min(max(self._caps().left(cap) / cap.limit, 0.0), 1.0)
+
     def claim(self, decision: Decision, call: Call, *, prompt_tokens: int, completion_tokens: int) -> None:
         """Set aside the most that a call may bill, out of its decision's reservation or what is left of the cap.
 
@@ -160,7 +186,8 @@ class Capping:
             CapReached: neither suffices; the call must not be made.
             UnknownTariff: the cap is in USD, and the model on no price list.
         """
-        cap = Cap.of(decision.budget, run=run_of(decision.thread_id, decision.run_id, decision.id))
+        run = run_of(decision.budget.window, decision.thread_id, decision.run_id, decision.id)
+        cap = Cap.of(decision.budget, run=run)
         if cap is not None:
             most = most_billed(
                 cap.unit,
@@ -181,26 +208,34 @@ class Capping:
         if self.is_needed:
             self._caps().settle(decision_id, counted)
 
-    def _reserved(self, cap: Cap, task: Task, strategy: Strategy, decision_id: str) -> Strategy:
+    def _reserved(self, cap: Cap, prompt: _Prompt, strategy: Strategy, decision_id: str) -> Strategy:
         """The strategy as long as there is room for, its most reserved."""
         whole, *shorter = TIMES_TYPICAL
         try:
-            self._caps().reserve(cap, decision_id, self._bound(strategy, task.text, whole))
+            self._caps().reserve(cap, decision_id, self._bound(strategy, prompt, whole))
         except CapReached as short:
             for times in shorter if _is_open_ended(strategy) else ():
-                most = self._bound(strategy, task.text, times)
+                most = self._bound(strategy, prompt, times)
                 if most <= short.left:
                     self._caps().reserve(cap, decision_id, most)
                     return shortened(strategy, times)
             raise
         return strategy
 
-    def _bounds(self, text: str, times: int) -> list[int]:
+    def _bounds(self, prompt: _Prompt, times: int) -> list[int]:
         """Most that each strategy may bill on a task."""
-        return [self._bound(strategy, text, times) for strategy in self._menu]
+        return [self._bound(strategy, prompt, times) for strategy in self._menu]
 
-    def _bound(self, strategy: Strategy, text: str, times: int) -> int:
-        return upper_bound(strategy, text, unit=self._unit, tariffs=self._tariffs, model=self._model, times=times)
+    def _bound(self, strategy: Strategy, prompt: _Prompt, times: int) -> int:
+        return upper_bound(
+            strategy,
+            prompt.text,
+            unit=self._unit,
+            tariffs=self._tariffs,
+            model=self._model,
+            times=times,
+            prompt_tokens=prompt.n_tokens,
+        )
 
     def _asked(self, task: Task, action: int, budget: Budget, bounds: Sequence[int], short: CapReached) -> str:
         """What whoever is to be asked says of a shortage."""
@@ -229,6 +264,7 @@ def _is_open_ended(strategy: Strategy) -> bool:
     return any(stage.max_tokens is None for stage in stages(strategy))
 
 
-def run_of(thread_id: str | None, run_id: str | None, decision_id: str) -> str:
-    """What a cap per run is of: the thread, else the run, else the decision alone."""
-    return f"thread {thread_id}" if thread_id else f"run {run_id}" if run_id else f"decision {decision_id}"
+def run_of(window: Window | None, thread_id: str | None, run_id: str | None, decision_id: str) -> str:
+    """What a cap per run or thread is of: that, else the other, else the decision alone."""
+    known = {"thread": thread_id, "run": run_id} if window == "thread" else {"run": run_id, "thread": thread_id}
+    return next((f"{kind} {name}" for kind, name in known.items() if name), f"decision {decision_id}")

@@ -25,6 +25,8 @@ from budget_router.records import usd
 EXPIRES_AFTER = timedelta(minutes=15)
 """Time from a decision's last call to its reservation's end, where nobody settles it; beyond the longest call."""
 
+ENDLESS: frozenset[Window] = frozenset({"run", "thread"})
+"""Windows without a length: each run, or thread, has an account of its own, and what it paid stays charged."""
 _WINDOWS: dict[Window, tuple[timedelta, timedelta]] = {
     "hour": (timedelta(hours=1), timedelta(minutes=1)),
     "day": (timedelta(days=1), timedelta(minutes=15)),
@@ -53,7 +55,7 @@ class Cap(NamedTuple):
         """The cap of a budget; `run` names the thread or run that a decision is part of."""
         if budget.counted_cap is None or budget.window is None:
             return None
-        whose = [budget.group, budget.unit, budget.window, *([run] if budget.window == "run" else [])]
+        whose = [budget.group, budget.unit, budget.window, *([run] if budget.window in ENDLESS else [])]
         account = json.dumps(whose, ensure_ascii=False)
         return cls(account, budget.counted_cap, budget.unit, budget.window, budget.group)
 
@@ -264,7 +266,7 @@ def _left(shelf: Shelf, cap: Cap, moment: datetime) -> int:
 def _refusal(shelf: Shelf, cap: Cap, asked: int, left: int, moment: datetime) -> CapReached:
     expiry, oldest = shelf.next_expiry(), shelf.oldest_since(_first_bucket(cap.window, moment))
     leaves = None
-    if oldest is not None and cap.window != "run":
+    if oldest is not None and cap.window not in ENDLESS:
         length, size = _WINDOWS[cap.window]
         leaves = _EPOCH + size * (oldest + 1) + length
     free_at = min((time for time in (expiry, leaves) if time is not None), default=None)
@@ -280,12 +282,12 @@ def _refusal(shelf: Shelf, cap: Cap, asked: int, left: int, moment: datetime) ->
 
 
 def _bucket(window: Window, moment: datetime) -> int:
-    return 0 if window == "run" else (moment - _EPOCH) // _WINDOWS[window][1]
+    return 0 if window in ENDLESS else (moment - _EPOCH) // _WINDOWS[window][1]
 
 
 def _first_bucket(window: Window, moment: datetime) -> int:
     """The one in which the window that ends at this moment begins."""
-    return 0 if window == "run" else _bucket(window, moment - _WINDOWS[window][0])
+    return 0 if window in ENDLESS else _bucket(window, moment - _WINDOWS[window][0])
 
 
 def _check_count(most: int) -> None:

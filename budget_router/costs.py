@@ -151,6 +151,7 @@ def upper_bound(
     tariffs: Tariffs,
     model: str | None = None,
     times: int = TIMES_TYPICAL[0],
+    prompt_tokens: int = 0,
 ) -> int:
     """Most that a strategy may bill on a task, in whole tokens or nano-USD: what a hard cap reserves.
 
@@ -164,12 +165,15 @@ def upper_bound(
         tariffs: asked for budgets in USD only; raises UnknownTariff.
         model: the model that strategies without one of their own run on.
         times: of `most_completion`.
+        prompt_tokens: most tokens that are sent for each answer, where more than the text is.
     """
     total = 0
     for stage in stages(strategy):
         total += most_billed(
             unit,
-            prompt_tokens=most_prompt_tokens(text, stage.instruction),
+            prompt_tokens=max(
+                most_prompt_tokens(text, stage.instruction), prompt_tokens + len((stage.instruction or "").encode())
+            ),
             completion_tokens=most_completion(stage, times),
             tariffs=tariffs,
             model=stage.model or model,

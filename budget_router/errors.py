@@ -9,6 +9,8 @@
     │   └── ClashingBudgets                several budgets that no mixture of strategies fits at once
     ├── UnknownTariff (LookupError)        a model whose price nobody told us
     ├── UnknownDecision (LookupError)      an id that stands in no ledger
+    ├── LeaseHeld (RuntimeError)           somebody else is at work on it
+    ├── LeaseLost (RuntimeError)           somebody else has taken the work over
     ├── NoAnswer (RuntimeError)            every sample of a decision failed
     ├── CapReached (RuntimeError)          what a hard cap has left does not suffice
     ├── ArtifactError (ValueError)         a saved policy that must not be served
@@ -72,6 +74,26 @@ class UnknownTariff(BudgetRouterError, LookupError):
 
 class UnknownDecision(BudgetRouterError, LookupError):
     """A decision id that stands in no ledger."""
+
+
+class LeaseHeld(BudgetRouterError, RuntimeError):
+    """Somebody else is at work on what only one may do at a time."""
+
+    def __init__(self, message: str, *, holder: str, since: datetime, until: datetime) -> None:
+        """Keep the facts.
+
+        Args:
+            message: found, limit and mend.
+            holder: who holds it.
+            since: when it was taken, by the ledger's clock.
+            until: when it runs out unless it is renewed.
+        """
+        super().__init__(message)
+        self.holder, self.since, self.until = holder, since, until
+
+
+class LeaseLost(BudgetRouterError, RuntimeError):
+    """Somebody else has taken the work over; what was worked out must not be written."""
 
 
 class NoAnswer(BudgetRouterError, RuntimeError):

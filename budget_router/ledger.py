@@ -11,9 +11,10 @@ from typing import Protocol
 
 from budget_router.caps import Caps
 from budget_router.evidence import Evidence
+from budget_router.leases import Leases
 from budget_router.menu import Menu
 from budget_router.paces import Paces
-from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement
+from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement, Solve
 from budget_router.task import Task
 
 
@@ -68,6 +69,11 @@ class Ledger(Protocol):
         """What was spent of which average, counted together by all who share the ledger."""
         ...
 
+    @property
+    def leases(self) -> Leases:
+        """Who works alone at what, among all who share the ledger."""
+        ...
+
     def record_decision(self, decision: Decision, task: Task, menu: Menu) -> Decision:
         """Keep a decision, and return the one that stands under its id: the first one given.
 
@@ -92,6 +98,14 @@ class Ledger(Protocol):
 
     def record_outcome(self, outcome: Outcome) -> None:
         """Note how good an answer was; the latest by `graded_at` counts, of equals the last recorded. Raises UnknownDecision."""
+        ...
+
+    def record_solve(self, solve: Solve) -> None:
+        """Note what a solve came to, once by its id; raises ArtifactError if it names a policy that was never saved."""
+        ...
+
+    def solves(self, menu_hash: str) -> list[Solve]:
+        """What was solved for a menu, oldest first."""
         ...
 
     def decision(self, decision_id: str) -> LoggedDecision:

@@ -15,10 +15,12 @@ from typing import NamedTuple
 from budget_router.caps import Caps
 from budget_router.errors import ArtifactError, InvalidInput, UnknownDecision
 from budget_router.evidence import Evidence
+from budget_router.leases import Leases
 from budget_router.memory_caps import MemoryShelves
+from budget_router.memory_leases import MemoryLeaseBook
 from budget_router.menu import Menu
 from budget_router.paces import Paces
-from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement
+from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement, Solve
 from budget_router.task import MetadataValue, Task
 
 
@@ -86,6 +88,7 @@ class MemoryLedger:
         self.registry = MemoryRegistry()
         self.caps = Caps(MemoryShelves())
         self.paces = Paces()
+        self.leases = Leases(MemoryLeaseBook())
         self._entries: dict[str, _Entry] = {}
         self._timeline: list[tuple[datetime, int, str]] = []
         self._threads: dict[str, list[tuple[datetime, int, str]]] = defaultdict(list)
@@ -94,6 +97,7 @@ class MemoryLedger:
         self._calls_of: dict[str, list[str]] = defaultdict(list)
         self._settlements: dict[str, Settlement] = {}
         self._outcomes: dict[str, list[Outcome]] = defaultdict(list)
+        self._solves: dict[str, Solve] = {}
         self._lock = threading.RLock()
 
     def record_decision(self, decision: Decision, task: Task, menu: Menu) -> Decision:
@@ -142,6 +146,19 @@ class MemoryLedger:
             self._check_known(outcome.decision_id)
             if outcome not in self._outcomes[outcome.decision_id]:
                 self._outcomes[outcome.decision_id].append(outcome)
+
+    def record_solve(self, solve: Solve) -> None:
+        """Note what a solve came to, once by its id; raises ArtifactError if it names a policy that was never saved."""
+        if solve.policy_version is not None:
+            self.registry.load(solve.policy_version)
+        with self._lock:
+            self._solves.setdefault(solve.id, solve)
+
+    def solves(self, menu_hash: str) -> list[Solve]:
+        """What was solved for a menu, oldest first."""
+        with self._lock:
+            of_menu = [solve for solve in self._solves.values() if solve.menu_hash == menu_hash]
+        return sorted(of_menu, key=lambda solve: solve.solved_at)
 
     def decision(self, decision_id: str) -> LoggedDecision:
         """All that is known of one decision; raises UnknownDecision."""

@@ -79,6 +79,9 @@ class Menu(RootModel[tuple[Strategy, ...]]):
     def __getitem__(self, name: str) -> Strategy:
         return self.root[self.action(name)]
 
+    def __hash__(self) -> int:
+        return hash(self.hash)  # kept, where pydantic's own asks every strategy each time
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The strategies' names, in order: the columns of every table."""

@@ -104,20 +104,23 @@ class Pacer:
         return self._account.sums
 
     def target(self) -> float:
-        """Mean spend to ask of the policy for the next decision, in the budget's unit."""
+        """Mean spend to ask of the policy for the next average task, in the budget's unit."""
         return self._account.standing.target(self.budget.per_task, horizon=self.horizon)
 
-    def decided(self, decision_id: str, expected_cost: float, *, promised: float | None = None, is_new_task: bool = True) -> None:
+    def decided(
+        self, decision_id: str, expected_cost: float, *, promised: float | None = None, allowed: float | None = None
+    ) -> None:
         """Count a decision at its expected cost until it settles.
 
         Args:
             decision_id: that it settles under.
             expected_cost: of the strategy that was chosen, whether by the policy or by force.
             promised: mean spend that the policy's table holds for the price; when not given, what was expected.
-            is_new_task: a second decision on a task earns it no second budget, and was promised nothing.
+            allowed: what the task may cost; when not given, the budget. A second decision on a task is allowed, and was promised,
+                nothing.
         """
         promised = expected_cost if promised is None else promised
-        self._decided(decision_id, expected_cost, promised * is_new_task, self.budget.per_task * is_new_task)
+        self._decided(decision_id, expected_cost, promised, self.budget.per_task if allowed is None else allowed)
 
     def settled(self, decision_id: str, cost: float, *, is_typical: bool = True) -> bool:
         """Count what was billed, and tell whether it counts; a decision made elsewhere, or settled before, changes nothing.

@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, NonNegativeInt, model_validator
 
-from budget_router.budget import Budget
+from budget_router.budget import Budget, Unit
 from budget_router.menu import Menu, Strategy
 from budget_router.task import MetadataValue
-from budget_router.words import Name, NonNegative, Probability, Score, Time, Word
+from budget_router.words import Name, NonNegative, Positive, Probability, Score, Time, Word
 
 Reason = Literal["policy", "forced", "reconsidered", "capped"]
 CallStatus = Literal["open", "ok", "error"]
@@ -169,6 +169,17 @@ class Spend(Word):
             0 if self.nano_usd is None and not (self.n_calls or self.prompt_tokens or self.completion_tokens) else self.nano_usd
         )
 
+    def __add__(self, other: "Spend") -> "Spend":
+        """Both, one after the other."""
+        money = (self.counted("usd"), other.counted("usd"))
+        return Spend(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            nano_usd=None if None in money else sum(filter(None, money)),
+            seconds=self.seconds + other.seconds,
+            n_calls=self.n_calls + other.n_calls,
+        )
+
     @property
     def plain(self) -> Spent:
         """The same, but for the number of calls, without the checks."""
@@ -217,6 +228,32 @@ class LoggedDecision(Word):
     settlement: Settlement | None = None
     outcome: Outcome | None = None
     """The latest one."""
+
+
+class Solve(Word):
+    """What the allocation came to, one time that it was solved on what was logged."""
+
+    id: Name = Field(default_factory=new_id)
+    menu_hash: Name
+    policy_version: Name | None = None
+    """The saved policy that was learned on the way; `None` when none was."""
+    budget_per_task: Positive
+    budget_unit: Unit
+    allowed_cost: NonNegative
+    """Mean cost that was solved for: the budget, or the cheapest assignment where that is dearer."""
+    shadow_price: NonNegative
+    """Accuracy per unit of cost."""
+    duality_gap: NonNegative
+    expected_accuracy: Score
+    """Mean of the allocation, as costs are."""
+    expected_cost: NonNegative
+    n_decisions: NonNegativeInt
+    """That it rests on."""
+    n_tasks: NonNegativeInt
+    since: Time | None = None
+    """First moment of the window that was read; `None` when it had no beginning."""
+    until: Time | None = None
+    solved_at: Time = Field(default_factory=now)
 
 
 class PolicyRecord(Word):

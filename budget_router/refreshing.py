@@ -11,6 +11,7 @@ from budget_router.allocation import Allocation, FloatArray, solve
 from budget_router.budget import Budget
 from budget_router.errors import InvalidInput, NotEnoughEvidence
 from budget_router.evaluation import OffPolicyEstimate, Revealed, dr
+from budget_router.leases import LEASE_SECONDS, Lease
 from budget_router.ledger import Ledger, Registry
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
@@ -19,6 +20,7 @@ from budget_router.policies.artifact import record_of
 from budget_router.policies.completion import completed
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.policies.pricing import PriceCurve
+from budget_router.records import Solve
 
 LEARNERS: dict[str, type[LearnedPolicy]] = {"value": ValuePolicy, "imitator": OracleImitator}
 
@@ -64,8 +66,11 @@ def refresh(
     since: datetime | None = None,
     until: datetime | None = None,
     seed: int = 0,
+    lease_seconds: float = LEASE_SECONDS,
 ) -> Refresh:
     """Learn a policy from a ledger and save it as a candidate; `promote` is called on the result.
+
+    One works at a time on a menu, of all who share the ledger. What was solved is recorded: see `ledger.solves`.
 
     Args:
         ledger: its decisions are read, and its registry keeps the candidate.
@@ -77,12 +82,43 @@ def refresh(
         since: first moment of the window.
         until: end of the window.
         seed: of the folds.
+        lease_seconds: after which the next one may take over from one that was killed.
 
     Raises:
         NotEnoughEvidence: the window holds too few graded tasks of some strategy.
+        LeaseHeld: another refresh of this menu is at work.
+        LeaseLost: another took over while this process was paused; nothing was saved.
     """
     if learner not in LEARNERS:
         raise InvalidInput(f"no learner {learner!r}: there are {', '.join(LEARNERS)}")
+    with ledger.leases.hold(f"refresh {menu.hash}", seconds=lease_seconds) as lease:
+        return _refreshed(
+            ledger,
+            lease,
+            menu=menu,
+            budget=budget,
+            learner=learner,
+            columns=columns,
+            weak_labels=weak_labels,
+            since=since,
+            until=until,
+            seed=seed,
+        )
+
+
+def _refreshed(
+    ledger: Ledger,
+    lease: Lease,
+    *,
+    menu: Menu,
+    budget: Budget,
+    learner: str,
+    columns: Collection[str] | None,
+    weak_labels: bool,
+    since: datetime | None,
+    until: datetime | None,
+    seed: int,
+) -> Refresh:
     evidence = ledger.evidence(since=since, until=until)
     table = OutcomeTable.from_evidence(evidence, menu, unit=budget.unit, columns=columns, weak_labels=weak_labels)
     if np.isnan(table.graded).all():
@@ -91,7 +127,8 @@ def refresh(
     by_task = policy.table_
     held_out = policy.held_out_
     accuracy, cost = completed(by_task, held_out.score if held_out.accuracy is None else held_out.accuracy, held_out.cost)
-    allocation = solve(accuracy, cost, max(budget.per_task, float(cost.min(axis=1).mean())))
+    allowed_cost = max(budget.per_task, float(cost.min(axis=1).mean()))
+    allocation = solve(accuracy, cost, allowed_cost)
     reached, gain, spend = _judge(policy, table, budget.per_task)
     n_tasks, n_graded = len(set(table.task_ids)), (~np.isnan(by_task.graded)).sum(axis=0)
     n_weak = by_task.is_observed.sum(axis=0) - n_graded
@@ -111,7 +148,25 @@ def refresh(
             "seed": seed,
         },
     )
+    lease.check()
     ledger.registry.save(record)
+    ledger.record_solve(
+        Solve(
+            menu_hash=menu.hash,
+            policy_version=record.version,
+            budget_per_task=budget.per_task,
+            budget_unit=budget.unit,
+            allowed_cost=allowed_cost,
+            shadow_price=allocation.lam,
+            duality_gap=allocation.duality_gap,
+            expected_accuracy=min(allocation.accuracy, 1.0),  # a mean of ones may be rounded up
+            expected_cost=allocation.spend,
+            n_decisions=len(table.task_ids),
+            n_tasks=n_tasks,
+            since=since,
+            until=until,
+        )
+    )
     return Refresh(
         policy=policy,
         version=record.version,

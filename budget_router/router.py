@@ -172,6 +172,8 @@ class BudgetRouter:
         task: Task,
         *,
         strategy: str | None = None,
+        per_task: float | None = None,
+        prompt_tokens: int | None = None,
         decision_id: str | None = None,
         run_id: str | None = None,
         thread_id: str | None = None,
@@ -181,26 +183,33 @@ class BudgetRouter:
         Args:
             task: what is to be reasoned about; its `group` names the budget.
             strategy: name of the strategy to take whatever the policy says; the decision is marked as forced.
+            per_task: what this task is allowed in place of its budget's average, in the same unit: one that matters twice as much
+                is decided at twice the average, and the average of all is kept against the sum of what they were allowed.
+            prompt_tokens: most tokens that will be sent for each answer, where more than the task's text is: a system prompt,
+                a conversation; hard caps reserve by it.
             decision_id: a decision that already stands under this id is returned as it stands, so a retry decides once.
             run_id: kept with the decision; `grade` finds all decisions of a run.
             thread_id: kept with the decision; `grade` finds the latest decision of a thread.
 
         Raises:
             CapReached: the budget's hard cap has too little left for the task; nothing was paid.
+            InfeasibleBudget: `per_task` is below the cheapest strategy.
             LedgerUnavailable: the ledger does not answer; under a hard cap whatever its spool would take.
         """
         self._promotions.look()
         self._others.look()
         pacer = self._averages.of(task.group)
         policy = self.policy
+        budget = pacer.budget if per_task is None else self._allowed(pacer.budget, per_task)
         prediction = policy.predict([task])
-        choice = policy.choose(prediction, pacer.target(), floor=self.exploration)
+        target = pacer.target() * budget.per_task / pacer.budget.per_task
+        choice = policy.choose(prediction, target, floor=self.exploration)
         probabilities, lam = choice.probabilities[0], choice.lam
         if strategy is not None:
             action = self.menu.action(strategy)
             probabilities = np.eye(len(self.menu))[action]
         else:
-            is_asking = decision_id is not None and pacer.budget.on_shortage == "ask"
+            is_asking = decision_id is not None and budget.on_shortage == "ask"
             draw = _draw_of(decision_id or "", self.ledger.salt) if is_asking else self._drawn()
             cumulative = np.cumsum(probabilities)
             action = int(np.searchsorted(cumulative / cumulative[-1], draw, side="right"))
@@ -208,10 +217,11 @@ class BudgetRouter:
         executed = self.menu.root[action]
         if decision_id is None or not self._stands(decision_id):
             decision_id = decision_id or new_id()
-            run = run_of(thread_id, run_id, decision_id)
+            run = run_of(budget.window, thread_id, run_id, decision_id)
             wanted, is_forced = action, strategy is not None
-            fitted = self._capping.fitted(task, wanted, pacer.budget, decision_id=decision_id, run=run, is_forced=is_forced)
-            action, executed = fitted
+            action, executed = self._capping.fitted(
+                task, wanted, budget, decision_id=decision_id, run=run, is_forced=is_forced, prompt_tokens=prompt_tokens
+            )
             if executed is not self.menu.root[wanted] and not is_forced:
                 probabilities, reason = np.eye(len(self.menu))[action], "capped"
         return self._recorded(
@@ -220,6 +230,7 @@ class BudgetRouter:
             action,
             policy=policy,
             pacer=pacer,
+            budget=budget,
             lam=lam,
             promised=choice.spend,
             id=decision_id,
@@ -247,7 +258,8 @@ class BudgetRouter:
         prediction = policy.predict([task])
         if prediction.accuracy is None or decision.strategy.settings_key not in {one.settings_key for one in self.menu}:
             return None
-        lam = policy.choose(prediction, pacer.target(), floor=self.exploration).lam
+        target = pacer.target() * decision.budget.per_task / pacer.budget.per_task
+        lam = policy.choose(prediction, target, floor=self.exploration).lam
         votes = Counter(answer for answer in answers if answer is not None)
         look = second_look(
             self.menu,
@@ -261,7 +273,7 @@ class BudgetRouter:
             return None
         action, again_id = self.menu.action(look.then.name), f"{decision.id}{_AGAIN}"
         try:
-            run = run_of(decision.thread_id, decision.run_id, decision.id)
+            run = run_of(pacer.budget.window, decision.thread_id, decision.run_id, decision.id)
             _, executed = self._capping.fitted(task, action, pacer.budget, decision_id=again_id, run=run, is_forced=True)
         except CapReached:
             return None
@@ -271,6 +283,7 @@ class BudgetRouter:
             action,
             policy=policy,
             pacer=pacer,
+            budget=decision.budget,
             lam=lam,
             promised=0.0,
             id=again_id,
@@ -280,6 +293,27 @@ class BudgetRouter:
             thread_id=decision.thread_id,
             reason="reconsidered",
         )
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether any of its budgets has a hard cap."""
+        return self._capping.is_needed
+
+    def cap_left(self, group: str | None = None, *, run_id: str | None = None, thread_id: str | None = None) -> float | None:
+        """Share that is left of the hard cap of a group's budget, in [0, 1]; `None` where it has none.
+
+        Args:
+            group: whose budget it is.
+            run_id: of the run, for caps per run.
+            thread_id: of the thread, for caps per thread.
+        """
+        return self._capping.left(self._averages.of(group).budget, thread_id=thread_id, run_id=run_id)
+
+    def _allowed(self, budget: Budget, per_task: float) -> Budget:
+        """A budget with another average, for one task."""
+        allowed = Budget(**(budget.model_dump() | {"per_task": per_task}))
+        check_feasible([allowed], self.menu, tariffs=self.tariffs, model=self.model)
+        return allowed
 
     def _drawn(self) -> float:
         with self._lock:
@@ -303,6 +337,7 @@ class BudgetRouter:
         *,
         policy: Policy,
         pacer: Pacer,
+        budget: Budget,
         lam: float,
         promised: float,
         **known: Any,  # the decision checks what it is given
@@ -318,7 +353,7 @@ class BudgetRouter:
                 shadow_price=lam,
                 expected_cost=float(prediction.cost[0, action]),
                 expected_accuracy=None if prediction.accuracy is None else float(prediction.accuracy[0, action]),
-                budget=pacer.budget,
+                budget=budget,
                 policy_version=policy.version,
                 menu_hash=self.menu.hash,
                 features=structural_features(task.text),
@@ -327,8 +362,8 @@ class BudgetRouter:
             )
             standing = self.ledger.record_decision(decision, task, self.menu)
             if standing == decision or self.ledger.decision(standing.id).settlement is None:
-                is_new_task = decision.reason != "reconsidered"
-                pacer.decided(standing.id, standing.expected_cost, promised=promised, is_new_task=is_new_task)
+                allowed = 0.0 if decision.reason == "reconsidered" else standing.budget.per_task
+                pacer.decided(standing.id, standing.expected_cost, promised=promised, allowed=allowed)
         except BaseException:
             with suppress(BudgetRouterError):  # else it expires
                 self._capping.settle(known["id"], 0)

@@ -5,9 +5,9 @@ Prices come from the `genai-prices` package, and from the user first. A model th
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ _MILLION = Decimal(10**6)
 OWN, CACHE = "own", "cache"
 """What a call's tariff is called where the price was the user's own, and where a cache answered for nothing."""
 _OF = ", prices of "
+_MANY_MODELS = 1024
 _ARITHMETIC = Context(prec=60, rounding=ROUND_HALF_EVEN)
 """Digits enough that nothing is rounded before the end, whatever context the caller has set."""
 
@@ -58,6 +59,14 @@ class Rates(NamedTuple):
     longest_prompt: int | None = None
     """Tokens of the prompt up to which it is so; `None`: of every prompt."""
 
+    def nano_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> int | None:
+        """What a call costs; `None` where its prompt is too long."""
+        if self.longest_prompt is not None and prompt_tokens > self.longest_prompt:
+            return None
+        spent = (prompt_tokens - cached_tokens) * self.prompt + cached_tokens * self.cached + completion_tokens * self.completion
+        whole, rest = divmod(self.fixed + spent, self.scale)
+        return whole + (2 * rest > self.scale or (2 * rest == self.scale and whole % 2 == 1))
+
 
 class Tariffs:
     """Price lists: the user's own on top of the `genai-prices` package.
@@ -94,8 +103,13 @@ class Tariffs:
             if model in self.own:
                 return Bill(_nano_usd(self.own[model].amount(prompt_tokens, completion_tokens, cached_tokens)), OWN)
             moment = at or datetime.now(UTC)
-            amount = _listed_amount(model, prompt_tokens, completion_tokens, cached_tokens, moment)
-            return Bill(_nano_usd(amount), f"{_price_list()}{_OF}{moment:%Y-%m-%d}")
+            nano_usd = None
+            with suppress(LookupError):  # told just below
+                if rates := _rates_of_day(model, moment.date()):
+                    nano_usd = rates.nano_usd(prompt_tokens, completion_tokens, cached_tokens)
+            if nano_usd is None:
+                nano_usd = _nano_usd(_listed_amount(model, prompt_tokens, completion_tokens, cached_tokens, moment))
+            return Bill(nano_usd, f"{_price_list()}{_OF}{moment:%Y-%m-%d}")
 
     def rates(self, model: str, tariff: str) -> Rates | None:
         """What each token costs under a tariff, as `bill` named it; `None` where the hour of the day counts as well.
@@ -114,7 +128,7 @@ class Tariffs:
             list_name, _, day = tariff.partition(_OF)
             if list_name == _price_list():
                 with suppress(LookupError, ValueError):
-                    return _listed_rates(model, datetime.fromisoformat(day).replace(tzinfo=UTC))
+                    return _rates_of_day(model, date.fromisoformat(day))
         raise UnknownTariff(
             f"the tariff {tariff!r} of {model!r} is not known here: give its own price, or install that price list"
         )
@@ -134,11 +148,13 @@ def _listed_amount(model: str, prompt_tokens: int, completion_tokens: int, cache
         ) from error
 
 
-def _listed_rates(model: str, at: datetime) -> Rates | None:
-    """Rates of short prompts on the list of a day; `None` where the hour of the day counts as well."""
+@lru_cache(_MANY_MODELS)
+def _rates_of_day(model: str, day: date) -> Rates | None:
+    """Rates of short prompts on the list of a day; `None` where the hour of the day counts as well. To look one up takes long."""
     from genai_prices import Usage, calc_price
     from genai_prices.types import TieredPrices, TimeOfDateConstraint
 
+    at = datetime(day.year, day.month, day.day, tzinfo=UTC)
     price = calc_price(Usage(), model_ref=model, genai_request_timestamp=at)
     over_time = price.model.prices if isinstance(price.model.prices, list) else []
     if any(isinstance(one.constraint, TimeOfDateConstraint) for one in over_time):

@@ -8,6 +8,8 @@ from budget_router_sql.schema import VERSION_TABLE
 def back_to_the_first_schema(execute: Callable[[str], object]) -> None:
     """Take away what later migrations added."""
     for statement in (
+        "DROP TABLE leases",
+        "DROP TABLE solves",
         "DROP TABLE paces",
         "DROP TABLE cap_buckets",
         "DROP TABLE cap_reservations",

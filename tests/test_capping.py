@@ -287,11 +287,21 @@ def test_a_retry_reserves_nothing_more():
 
 
 def test_each_thread_has_a_cap_of_its_own():
-    router = capped(FIVE, window="run")
+    router = capped(FIVE, window="thread")
     for thread_id in ("a", "b"):
         router.decide(TASK, strategy="self_consistency_5", thread_id=thread_id)
         with pytest.raises(CapReached):
             router.decide(TASK, strategy="self_consistency_5", thread_id=thread_id, run_id="another")
+    router.decide(TASK, strategy="self_consistency_5", run_id="of no thread")
+
+
+def test_each_run_has_a_cap_of_its_own_in_whatever_thread():
+    router = capped(FIVE, window="run")
+    for run_id in ("a", "b"):
+        router.decide(TASK, strategy="self_consistency_5", run_id=run_id, thread_id="thread")
+        with pytest.raises(CapReached, match="per run"):
+            router.decide(TASK, strategy="self_consistency_5", run_id=run_id, thread_id="thread")
+    router.decide(TASK, strategy="self_consistency_5", thread_id="thread")
 
 
 def test_a_decision_that_cannot_be_recorded_gives_its_reservation_back():

@@ -77,7 +77,7 @@ def played(caps, cap: Cap, length: timedelta, script) -> list[tuple[datetime, in
 @pytest.mark.parametrize(("where", "n_examples"), [("memory", 200), ("file", 30), ("server", 15)])
 def test_no_window_ever_passes_the_cap(ledgers, where, n_examples):
     @settings(deadline=None, max_examples=n_examples)
-    @given(script=steps, window=st.sampled_from([*LENGTHS, "run"]), limit=st.integers(1, 150))
+    @given(script=steps, window=st.sampled_from([*LENGTHS, "run", "thread"]), limit=st.integers(1, 150))
     def check(script, window, limit):
         cap = Cap.of(Budget(per_task=1, hard_cap=limit, window=window, group=new_id()), run="run")
         caps = ledgers[where].caps
@@ -116,7 +116,7 @@ def test_what_a_cap_is_charged_with_can_be_told_again_from_its_book(tmp_path):
         ({"hard_cap": 1e-10, "window": "day", "unit": "usd"}, "nano-USD"),
         ({"hard_cap": 1e300, "window": "day"}, "2\\*\\*62"),
         ({"hard_cap": -1, "window": "day"}, "greater than 0"),
-        ({"hard_cap": 1, "window": "week"}, "'hour', 'day', 'month' or 'run'"),
+        ({"hard_cap": 1, "window": "week"}, "'hour', 'day', 'month', 'run' or 'thread'"),
     ],
 )
 def test_a_cap_that_cannot_be_kept_is_refused(fields, match):

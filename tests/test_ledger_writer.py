@@ -123,12 +123,15 @@ def test_what_is_wrong_in_a_batch_fails_alone(url):
         with held_up(ledger):
             good = ledger.submit(example_call("good"))
             too_large = ledger.submit(example_call("large", prompt_tokens=2**63))
+            half = ledger.submit(example_call("half").model_copy(update={"model": "\ud800"}))
+            never = ledger.submit(example_call("never").model_copy(update={"started_at": "noon"}))
             unknown = ledger.submit(example_call("stray", "nobody decided"))
             ended = ledger.submit(example_settlement())
             decision = ledger.submit_decision(example_decision("d2"), TASK, MENU)
             graded = ledger.submit(example_outcome("d2"))
-        with pytest.raises(InvalidInput):
-            too_large.result()
+        for refused in (too_large, half, never):
+            with pytest.raises(InvalidInput):
+                refused.result()
         with pytest.raises(UnknownDecision, match="nobody decided"):
             unknown.result()
         assert [one.result() for one in (good, ended, graded)] == [None] * 3
@@ -136,6 +139,18 @@ def test_what_is_wrong_in_a_batch_fails_alone(url):
         logged = ledger.decision("d1")
         assert (logged.calls, logged.settlement) == ((example_call("good"),), example_settlement())
         assert ledger.decision("d2").outcome == example_outcome("d2")
+
+
+def test_a_batch_of_more_rows_than_a_statement_takes_is_kept_whole(url):
+    calls = [example_call(f"{number}", prompt_tokens=number, seconds=number / 3) for number in range(450)]
+    with SqlLedger(url) as ledger:
+        recorded(ledger)
+        ledger.close_call(calls[300])
+        with held_up(ledger):
+            waiting = [ledger.submit(call) for call in [*calls, example_call("7", prompt_tokens=0)]]
+        assert [one.result() for one in waiting] == [None] * 451
+        kept = ledger.decision("d1").calls
+        assert sorted(kept, key=lambda call: call.prompt_tokens) == calls
 
 
 def test_of_one_batch_too_the_first_counts(url):

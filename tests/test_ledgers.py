@@ -1,5 +1,7 @@
 """Every ledger keeps the same promises; the one in a file also keeps its file, and leaves other people's alone."""
 
+import math
+import random
 import sqlite3
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta, timezone
@@ -8,12 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import insert, select
 
 from budget_router.budget import Budget
 from budget_router.errors import BudgetRouterError, ForeignLedger, InvalidInput, LedgerError, LedgerUnavailable, NewerLedger
 from budget_router.memory import MemoryLedger
 from budget_router.menu import ExtendedCoT, Menu, SelfConsistency, SingleShot
-from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Sample, Settlement, Spend, new_id
+from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Sample, Settlement, Solve, Spend, new_id
 from budget_router.task import Task
 from budget_router.testing import (
     LEDGER_PROMISES,
@@ -26,13 +29,14 @@ from budget_router.testing import (
     example_outcome,
     example_policy,
     example_settlement,
+    example_solve,
     recorded,
 )
-from budget_router_sql import SqlLedger
+from budget_router_sql import SqlLedger, on_sqlite
 from budget_router_sql.backend import backend_of
 from budget_router_sql.engine import Database
 from budget_router_sql.reading import decision_of_call, decisions_of_run
-from budget_router_sql.schema import REVISION, metadata
+from budget_router_sql.schema import REVISION, erasures, metadata, paces
 
 
 def url_of(path: Path) -> str:
@@ -221,6 +225,32 @@ def test_any_policy_that_is_saved_is_loaded_equal(ledgers, policy):
         assert ledger.registry.load(policy.version) == policy
 
 
+@settings(deadline=None)
+@given(
+    solve=st.builds(
+        Solve,
+        id=st.builds(new_id),
+        menu_hash=st.builds(new_id),
+        budget_per_task=st.floats(1e-9, 1e9),
+        budget_unit=st.sampled_from(["tokens", "usd"]),
+        allowed_cost=amounts,
+        shadow_price=amounts,
+        duality_gap=amounts,
+        expected_accuracy=shares,
+        expected_cost=amounts,
+        n_decisions=counts,
+        n_tasks=counts,
+        since=st.none() | times,
+        until=st.none() | times,
+        solved_at=times,
+    )
+)
+def test_any_solve_that_is_recorded_is_read_back_equal(ledgers, solve):
+    for ledger in ledgers:
+        ledger.record_solve(solve)
+        assert ledger.solves(solve.menu_hash) == [solve]
+
+
 def test_evidence_that_is_no_json_is_refused(path):
     with SqlLedger(url_of(path)) as ledger, pytest.raises(InvalidInput, match="give numbers, text"):
         ledger.registry.save(example_policy(evidence={"model": object()}))
@@ -237,6 +267,55 @@ def test_a_count_beyond_the_database_is_refused_and_nothing_is_kept(path):
         with pytest.raises(InvalidInput, match="2\\*\\*63"):
             ledger.close_call(example_call(prompt_tokens=2**63))
         assert ledger.decision("d1").calls == ()
+
+
+HARD_TEXTS = ("", "a\0b", "\0", "süd ☃ 🂡", "(?, ?)", "'); DROP TABLE paces; --")
+HARD_NUMBERS = (0.1 / 3, -0.0, 5e-324, 1.7976931348623157e308, math.inf, -math.inf, 2**53 + 1.0)
+HARD_MOMENTS = (
+    datetime.min.replace(tzinfo=UTC),
+    datetime.max.replace(tzinfo=UTC),
+    datetime(2024, 2, 29, 23, 59, 59, 1, tzinfo=timezone(timedelta(hours=-9, minutes=-30))),
+)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, on_sqlite.ROWS_AT_ONCE - 1, on_sqlite.ROWS_AT_ONCE, 2 * on_sqlite.ROWS_AT_ONCE + 5])
+def test_rows_stand_in_a_file_as_they_were_given(path, n_rows):
+    rng = random.Random(n_rows)
+    sums = ("spent", "billed", "expected", "chosen", "promised")
+    steered = [
+        {"account": f"{number:04}", "policy": rng.choice(HARD_TEXTS), "n_tasks": math.inf, "allowed": 5e-324}
+        | {name: rng.choice(HARD_NUMBERS) for name in sums}
+        for number in range(n_rows)
+    ]
+    erased = [
+        {"task_id": rng.choice(HARD_TEXTS), "n_decisions": rng.choice((0, 2**63 - 1)), "erased_at": rng.choice(HARD_MOMENTS)}
+        for _ in range(n_rows)
+    ]
+    with SqlLedger(url_of(path)) as ledger:
+        database = ledger.database
+        with database.write() as connection:
+            database.backend.insert(connection, paces, steered, unless_there=None)
+            database.backend.insert(connection, erasures, erased, unless_there=None)
+        with database.read() as connection:
+            assert connection.execute(select(paces).order_by(paces.c.account)).mappings().all() == steered
+            numbered = connection.execute(select(erasures).order_by(erasures.c.position)).mappings()
+            assert [{name: row[name] for name in erased[0]} for row in numbered] == erased
+
+
+def test_a_statement_of_any_table_fits_into_sqlite_s_limit():
+    assert on_sqlite.ROWS_AT_ONCE * max(len(table.c) for table in metadata.tables.values()) <= 32_766
+
+
+def test_a_moment_is_stored_as_sqlalchemy_stores_it(path):
+    with SqlLedger(url_of(path)) as ledger:
+        for moment in HARD_MOMENTS:
+            said = {"task_id": "t", "n_decisions": 1, "erased_at": moment}
+            with ledger.database.write() as connection:
+                connection.execute(insert(erasures), said)
+                ledger.database.backend.insert(connection, erasures, [said], unless_there=None)
+    with closing(sqlite3.connect(path)) as file:
+        texts = [text for (text,) in file.execute("SELECT erased_at FROM erasures ORDER BY position")]
+    assert texts[::2] == texts[1::2]
 
 
 # --- the file
@@ -313,6 +392,15 @@ def definitions(connection: sqlite3.Connection) -> dict[str, str]:
         "UPDATE settlements SET agreement = 2",
         "UPDATE outcomes SET score = 1.01",
         "DELETE FROM decisions",
+        "UPDATE solves SET shadow_price = -1",
+        "UPDATE solves SET duality_gap = -1",
+        "UPDATE solves SET expected_accuracy = 1.01",
+        "UPDATE solves SET expected_cost = -1",
+        "UPDATE solves SET budget_per_task = 0",
+        "UPDATE solves SET n_tasks = -1",
+        "UPDATE solves SET policy_version = 'nobody saved'",
+        "INSERT INTO leases SELECT name, fence + 1, holder, taken_at, expires_at, NULL FROM leases",
+        "INSERT INTO leases SELECT name, 0, holder, taken_at, expires_at, taken_at FROM leases",
     ],
 )
 def test_the_database_itself_refuses_what_cannot_be_true(path, falsehood):
@@ -321,8 +409,10 @@ def test_the_database_itself_refuses_what_cannot_be_true(path, falsehood):
         ledger.close_call(example_call())
         ledger.record_settlement(example_settlement())
         ledger.record_outcome(example_outcome())
+        ledger.record_solve(example_solve())
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("INSERT INTO leases VALUES ('work', 1, 'one', '2026-01-01', '2026-01-01', NULL)")
         with pytest.raises(sqlite3.IntegrityError):
             connection.execute(falsehood)
 

@@ -8,7 +8,16 @@ from budget_router import Budget, BudgetRouter, Menu, SingleShot, Spend, Task
 from budget_router.errors import CapReached, LedgerUnavailable
 from budget_router.paces import Key
 from budget_router.sums import Sums
-from budget_router.testing import example_call, example_decision, example_outcome, example_policy, example_settlement, recorded
+from budget_router.testing import (
+    MENU,
+    example_call,
+    example_decision,
+    example_outcome,
+    example_policy,
+    example_settlement,
+    example_solve,
+    recorded,
+)
 from budget_router_sql import SqlLedger, audit, roles, spend
 from budget_router_sql.schema import metadata
 
@@ -49,7 +58,12 @@ def test_a_writer_serves(url_of):
         ledger.record_outcome(example_outcome("w"))
         assert ledger.decision("w").outcome == example_outcome("w")
         assert ledger.registry.active_version(example_decision().menu_hash) is None
-        for attempt in (lambda: ledger.forget("t1"), lambda: ledger.registry.save(example_policy("by a writer"))):
+        for attempt in (
+            lambda: ledger.forget("t1"),
+            lambda: ledger.registry.save(example_policy("by a writer")),
+            lambda: ledger.record_solve(example_solve()),
+            lambda: ledger.leases.hold("refresh").__enter__(),
+        ):
             with pytest.raises(LedgerUnavailable, match=r"permission denied.*grant the role"):
                 attempt()
 
@@ -78,6 +92,12 @@ def test_a_trainer_learns_and_writes_nothing_into_the_books(url_of):
         assert "d1" in {logged.decision.id for logged in ledger.read() if logged.task_text}
         ledger.registry.save(example_policy("by a trainer"))
         ledger.registry.promote("by a trainer")
+        with ledger.leases.hold("refresh", seconds=30) as lease:
+            lease.check()
+            ledger.record_solve(example_solve(policy_version="by a trainer"))
+        with ledger.leases.hold("refresh"):  # taken from a row that ended
+            assert [tenure.ended_at is None for tenure in ledger.leases.history("refresh")] == [False, True]
+        assert ledger.solves(MENU.hash) == [example_solve(policy_version="by a trainer")]
         for attempt in (lambda: recorded(ledger, example_decision("t")), lambda: ledger.forget("t1")):
             with pytest.raises(LedgerUnavailable, match="permission denied"):
                 attempt()

@@ -6,6 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
+from genai_prices import Usage, calc_price
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,3 +148,21 @@ def test_an_answer_is_no_longer_than_its_limit(strategy, length):
 
 def test_nano_usd_become_money_in_one_place():
     assert usd(1) == float(Decimal("1e-9"))
+
+
+@law
+@given(
+    st.sampled_from(["gpt-4o-mini", "claude-sonnet-4-0", "gemini-2.5-pro", "deepseek-chat", "o3"]),
+    st.integers(0, 1_500_000),
+    st.integers(0, 300_000),
+    st.floats(0, 1),
+    st.datetimes(datetime(2025, 6, 1), datetime(2026, 6, 1), timezones=st.just(UTC)),  # noqa: DTZ001  # the zone is given apart
+)
+def test_a_bill_is_what_the_price_list_itself_says(model, prompt_tokens, completion_tokens, share, at):
+    cached_tokens = int(share * prompt_tokens)
+    usage = Usage(input_tokens=prompt_tokens, output_tokens=completion_tokens, cache_read_tokens=cached_tokens)
+    listed = calc_price(usage, model_ref=model, genai_request_timestamp=at).total_price
+    bill = Tariffs().bill(
+        model, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, cached_tokens=cached_tokens, at=at
+    )
+    assert abs(bill.nano_usd - listed * 10**9) <= Decimal("0.5")

@@ -6,7 +6,7 @@ from typing import Any
 from budget_router.budget import Budget
 from budget_router.ledger import Ledger
 from budget_router.menu import ExtendedCoT, Menu, SelfConsistency, SingleShot
-from budget_router.records import Call, Decision, Outcome, PolicyRecord, Sample, Settlement, Spend
+from budget_router.records import Call, Decision, Outcome, PolicyRecord, Sample, Settlement, Solve, Spend
 from budget_router.task import Task
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -82,6 +82,25 @@ def example_policy(version: str = "p1", **fields: Any) -> PolicyRecord:  # Any: 
         "created_at": NOON,
     }
     return PolicyRecord(version=version, **{**facts, **fields})
+
+
+def example_solve(solve_id: str = "s1", *, minutes: float = 0, **fields: Any) -> Solve:  # Any: pydantic checks the fields
+    """A solve for `MENU`, some minutes after `NOON`, from which nothing was learned."""
+    facts: dict[str, Any] = {
+        "menu_hash": MENU.hash,
+        "budget_per_task": 800,
+        "budget_unit": "tokens",
+        "allowed_cost": 800,
+        "shadow_price": 0.1 / 3,
+        "duality_gap": 1e-9,
+        "expected_accuracy": 0.8125,
+        "expected_cost": 799.5,
+        "n_decisions": 900,
+        "n_tasks": 300,
+        "since": NOON - timedelta(days=30),
+        "solved_at": NOON + timedelta(minutes=minutes),
+    }
+    return Solve(id=solve_id, **{**facts, **fields})
 
 
 def recorded(ledger: Ledger, *decisions: Decision) -> None:

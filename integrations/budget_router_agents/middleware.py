@@ -20,13 +20,14 @@ from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Reply, Result, final_answer
 from budget_router_agents.step import Asked, Handler, Replied, Step
 from budget_router_agents.vote_key import reply_of, vote_key
-from budget_router_langchain.asked import TaskSource, task_from
+from budget_router_langchain.asked import TaskSource
 from budget_router_langchain.budget_state import METADATA_KEY, BudgetState, decided, settled
 from budget_router_langchain.execution import Execution, own_errors
 from budget_router_langgraph import BudgetNode, SettleNode
 from budget_router_langgraph.deciding import decide, place_of
-from budget_router_langgraph.facts import FactSource, agent_facts, with_facts
+from budget_router_langgraph.facts import FactSource, agent_facts
 from budget_router_langgraph.state import Update, budget_of
+from budget_router_langgraph.wanting import NameSource, NumberSource
 
 Per = Literal["run", "call"]
 
@@ -53,7 +54,10 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
         per: `run`: one decision for all steps of a run, and all models called in it, those of tools too; it settles when the
             agent ends. `call`: a decision for each step, settled with it.
         task_from: key of the state that holds the task, or a function of the state; by default the last human turn.
-        group: budget that the tasks draw on, unless the task names one.
+        group: budget that the tasks draw on, unless the task names one; a name, or a function of the state.
+        per_task: what each task is allowed in place of the budget's average; a number, or a function of the state.
+        strategy: that each task gets, whatever the policy says; a name, or a function of the state that may return `None`.
+        override: whether a run may ask for its own group, average or strategy; see `BudgetNode`.
         models: for strategies that name one, by that name.
         answer: finds the answer in a reply that calls no tool.
         facts_from: function of the state to facts that policies learn from, kept in the task's metadata; `None`: none.
@@ -72,7 +76,10 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
         *,
         per: Per = "run",
         task_from: TaskSource | None = None,
-        group: str | None = None,
+        group: NameSource | None = None,
+        per_task: NumberSource | None = None,
+        strategy: NameSource | None = None,
+        override: bool = True,
         models: Mapping[str, BaseChatModel] | None = None,
         answer: AnswerRule = final_answer,
         facts_from: FactSource | None = agent_facts,
@@ -83,14 +90,13 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
             raise InvalidInput(f"per is {per!r}: decide per 'run' or per 'call'")
         self.router = router
         self.per = per
-        self.task_from = task_from
-        self.group = group
         self.models = models or {}
         self.answer = answer
-        self.facts_from = facts_from
         self.max_concurrency = max_concurrency
         self.timeout_seconds = timeout_seconds
-        self._decides = BudgetNode(router, task_from, group, facts_from=facts_from)
+        self._decides = BudgetNode(
+            router, task_from, group, per_task=per_task, strategy=strategy, override=override, facts_from=facts_from
+        )
         self._settles = SettleNode(router, answer)
 
     def before_agent(self, state: BudgetAgentState, runtime: Runtime[Any]) -> Update | None:  # noqa: ARG002  # LangChain's signature
@@ -132,8 +138,8 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
     def _decision(self, request: Asked, config: RunnableConfig) -> Decision:
         if self.per == "run":
             return self.router.ledger.decision(budget_of(request.state)["decision_id"]).decision
-        task = with_facts(task_from(request.state, self.task_from, group=self.group), request.state, self.facts_from)
-        return decide(self.router, task, place_of(config))
+        place = place_of(config)
+        return decide(self.router, self._decides.wants.of(request.state, config, self.router, place), place)
 
     def _execution(self, decision: Decision, asked: Asked, handler: Handler, config: RunnableConfig) -> Execution[Replied]:
         return Execution(

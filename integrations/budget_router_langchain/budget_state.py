@@ -21,13 +21,21 @@ class BudgetState(TypedDict, total=False):
     spend: dict[str, float | None]
     answer: str | None
     agreement: float | None
+    so_far: dict[str, float | None]
+    """What all settled decisions of the thread came to, as `spend` tells it of one."""
+    n_settled: int
+    """How many those are."""
+    n_abreast: int
+    """Where several were made in one step: how many; this is the last of them."""
     score: float
     """Once a `GradeNode` has graded it."""
 
 
-def decided(decision: Decision) -> BudgetState:
-    """A decision as plain JSON, such as every checkpointer keeps."""
+def decided(decision: Decision, before: BudgetState | None = None) -> BudgetState:
+    """A decision as plain JSON, such as every checkpointer keeps; it goes on from what was spent before."""
+    past: BudgetState = {"so_far": before["so_far"], "n_settled": before["n_settled"]} if before and "so_far" in before else {}
     return {
+        **past,
         "decision_id": decision.id,
         "strategy": decision.strategy.name,
         "group": decision.group,
@@ -39,5 +47,15 @@ def decided(decision: Decision) -> BudgetState:
 
 
 def settled(budget: BudgetState, spend: Spend, answer: str | None, agreement: float | None) -> BudgetState:
-    """The same decision with what came of it."""
-    return {**budget, "spend": spend.model_dump(), "answer": answer, "agreement": agreement}
+    """The same decision with what came of it; what is settled again is not added again."""
+    if "spend" in budget:
+        return {**budget, "answer": answer, "agreement": agreement}
+    so_far = Spend.model_validate(budget.get("so_far", {})) + spend
+    return {
+        **budget,
+        "spend": spend.model_dump(),
+        "answer": answer,
+        "agreement": agreement,
+        "so_far": so_far.model_dump(),
+        "n_settled": budget.get("n_settled", 0) + 1,
+    }

@@ -132,15 +132,20 @@ class SpendMeter(BaseCallbackHandler):
             binding = self._bindings.setdefault(run_id, _Binding(listener, is_held=holds))
             binding.listener = listener
 
-    def unbind(self, run_id: UUID, decision_id: str) -> None:
-        """Let nobody pay for a decision's new calls at or above a run; those that are open still close with their listener."""
+    def unbind(self, run_id: UUID, decision_id: str) -> bool:
+        """Let nobody pay for a decision's new calls at or above a run, and tell whether anybody did.
+
+        Calls that are open still close with their listener.
+        """
+        was_paid = False
         with self._lock:
             step: UUID | None = run_id
             while step is not None:
                 binding = self._bindings.get(step)
                 if binding and binding.listener and binding.listener.decision_id == decision_id:
-                    binding.listener = None
+                    binding.listener, was_paid = None, True
                 step = run.parent if (run := self._runs.get(step)) else None
+        return was_paid
 
     def end(self, run_id: UUID) -> None:
         """Let a run be over. What is still open below it was cut off: it closes as an error, with what is known of it.
@@ -195,16 +200,10 @@ class SpendMeter(BaseCallbackHandler):
                     break
         return run_id
 
-    def outermost(self, run_id: UUID) -> UUID:
-        """The run that was invoked: of graphs within graphs the first one's, and outside of graphs the root."""
-        outer = run_id
-        with self._lock:
-            run = self._runs.get(run_id)
-            while run is not None and run.parent is not None:
-                if run.scope is not None:
-                    outer = run.parent
-                run = self._runs.get(run.parent)
-        return outer if outer != run_id else self.enclosing(run_id)
+    def root(self, run_id: UUID) -> UUID:
+        """The run that a run is part of, whatever calls what in between: one invocation by the user, one trace."""
+        run = self._runs.get(run_id)
+        return run.root if run else run_id
 
     def is_running(self, run_id: UUID) -> bool:
         """Tell whether a run has begun and not ended."""

@@ -4,10 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import BaseMessage
+from langchain_core.prompt_values import PromptValue
 
 from budget_router.costs import TEMPLATE_TOKENS
 from budget_router.errors import Unbounded
+from budget_router_langchain.asked import messages_of
 from budget_router_langchain.usage import Prompt
 
 _MAX_TOKENS = (
@@ -71,6 +74,15 @@ class Sent(NamedTuple):
             )
         asked = [self.params.get(name) for name in _GENERATIONS]
         return max(longest) * max(n_generations, *(n for n in asked if isinstance(n, int)), 1)
+
+
+def most_tokens(sent: LanguageModelInput) -> int | None:
+    """Most tokens of what is going to be sent; `None` where no length tells: then each call says so itself."""
+    try:
+        messages = sent.to_messages() if isinstance(sent, PromptValue) else sent if isinstance(sent, str) else messages_of(sent)
+        return Sent(messages, {}, {}).prompt_tokens
+    except Unbounded:
+        return None
 
 
 def _message_bytes(message: BaseMessage) -> int:

@@ -12,11 +12,14 @@ from budget_router_langgraph.facts import agent_facts
 from budget_router_langgraph.grading import GradeNode
 from budget_router_langgraph.nodes import BudgetNode, SettleNode, route_by_strategy
 from budget_router_langgraph.reasoner import budgeted_reasoner
-from budget_router_langgraph.state import BudgetIO
+from budget_router_langgraph.state import BudgetChannel, BudgetIO
+from budget_router_langgraph.wanting import BudgetOverride
 
 __all__ = [
+    "BudgetChannel",
     "BudgetIO",
     "BudgetNode",
+    "BudgetOverride",
     "BudgetState",
     "GradeNode",
     "SettleNode",

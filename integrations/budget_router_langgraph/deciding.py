@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_event
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import get_runtime
 from langgraph.types import Command
@@ -19,6 +20,7 @@ from budget_router.router import BudgetRouter
 from budget_router.task import Task
 from budget_router_langchain import Booking, meter
 from budget_router_langchain.budget_state import BudgetState
+from budget_router_langchain.sent import most_tokens
 
 _log = logging.getLogger("budget_router")
 
@@ -35,8 +37,8 @@ class Place(NamedTuple):
     """The run that the node's own calls are children of."""
     graph_run_id: UUID | None
     """The run of the graph that the node stands in."""
-    invoked_run_id: UUID | None
-    """The run that decisions bear: of graphs within graphs the one that was invoked first."""
+    run: str | None
+    """The run of the outermost graph or chain: what the user invoked."""
 
 
 def place_of(config: RunnableConfig) -> Place:
@@ -53,18 +55,33 @@ def place_of(config: RunnableConfig) -> Place:
         thread_id=None if thread_id is None else str(thread_id),
         run_id=run_id,
         graph_run_id=run_id and meter.enclosing(run_id),
-        invoked_run_id=run_id and meter.outermost(run_id),
+        run=run_id and str(meter.root(run_id)),
     )
 
 
-def decide(router: BudgetRouter, task: Task, place: Place) -> Decision:
+class Wanted(NamedTuple):
+    """What is to be decided on."""
+
+    task: Task
+    per_task: float | None
+    """What the task is allowed; `None`: the budget's average."""
+    strategy: str | None
+    """What the caller chose; `None`: nothing."""
+    sent: LanguageModelInput | None
+    """What models are sent for each answer, where that is known."""
+
+
+def decide(router: BudgetRouter, wanted: Wanted, place: Place) -> Decision:
     """Decide once per execution of a node, however often it is retried or resumed; one that is settled already is closed."""
     for attempt in count(1):
         began = now()
         decision = router.decide(
-            task,
+            wanted.task,
+            strategy=wanted.strategy,
+            per_task=wanted.per_task,
+            prompt_tokens=most_tokens(wanted.sent) if wanted.sent and router.is_capped else None,
             decision_id=place.task_id and (place.task_id if attempt == 1 else f"{place.task_id}.{attempt}"),
-            run_id=None if place.invoked_run_id is None else str(place.invoked_run_id),
+            run_id=place.run,
             thread_id=place.thread_id,
         )
         is_fresh = place.task_id is None or decision.decided_at >= began
@@ -98,7 +115,10 @@ def _write(name: str, budget: BudgetState) -> None:
 
 
 def _of_resumed_thread(inputs: object, metadata: Mapping[str, Any]) -> Booking | None:  # Any: LangChain's own metadata
-    """Find the decision that a resumed run goes on with: the latest of its thread, unless it is settled."""
+    """Find the decision that a resumed run goes on with: the latest of its thread, unless it is settled.
+
+    A replay may begin after a decision that was settled long ago. What models bill then is booked to it all the same, as late.
+    """
     thread_id = metadata.get("thread_id")
     if thread_id is None or not (inputs is None or isinstance(inputs, Command)):
         return None
@@ -110,7 +130,7 @@ def _of_resumed_thread(inputs: object, metadata: Mapping[str, Any]) -> Booking |
         except LedgerError as error:
             _log.warning("thread %s is resumed, and the calls of its open decision go unmetered: %s", thread_id, error)
             continue
-        if logged.settlement is None:
+        if logged.settlement is None or "checkpoint_id" in metadata:
             return Booking(router, logged.decision)
     return None
 

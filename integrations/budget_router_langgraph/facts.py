@@ -10,6 +10,7 @@ from langgraph.config import get_config
 from budget_router.errors import InvalidTask
 from budget_router.task import MetadataValue, Task
 from budget_router_langchain.asked import field_of, last_turn, messages_of
+from budget_router_langchain.budget_state import BudgetState
 
 FactSource = Callable[[Any], Mapping[str, MetadataValue]]
 """A function of the state; Any: the user's own state, dict, dataclass or pydantic."""
@@ -20,7 +21,9 @@ def agent_facts(state: object) -> dict[str, MetadataValue]:
 
     `step` is LangGraph's, counted over the thread. Of the state's `messages`, where it has any: `n_messages`, `n_turns` of the
     human, `n_replies`, `n_tool_calls` and how many of them are `n_failed_tool_calls`, `context_characters` of all that stands
-    there beside the last human turn, and the kind of the `last_message`.
+    there beside the last human turn, and the kind of the `last_message`. Of the thread's decisions before this
+    one: `n_settled`, and the `n_tokens` that they billed. The nodes add `cap_left`, the share that is left of the hard cap, where
+    the task is under one.
 
     >>> facts = agent_facts({"messages": [("user", "2 + 2?"), ("ai", "4"), ("user", "Sure?")]})
     >>> facts["agent.n_turns"], facts["agent.context_characters"], facts["agent.last_message"]
@@ -29,6 +32,10 @@ def agent_facts(state: object) -> dict[str, MetadataValue]:
     facts: dict[str, MetadataValue] = {}
     with suppress(RuntimeError, KeyError):  # outside of a graph there is no step
         facts["agent.step"] = int(get_config()["metadata"]["langgraph_step"])
+    budget: BudgetState | None = field_of(state, "budget")
+    if budget and (so_far := budget.get("so_far")):
+        facts["agent.n_settled"] = budget["n_settled"]
+        facts["agent.n_tokens"] = (so_far["prompt_tokens"] or 0) + (so_far["completion_tokens"] or 0)
     try:
         messages = messages_of(field_of(state, "messages"))
     except InvalidTask:  # whose task does not stand in its messages may keep anything there

@@ -74,6 +74,11 @@ class GradeNode(Node):
         if verdict is None:
             return None
         budget = field_of(state, "budget") or self._hidden(state, config)
+        if self.of == "decision" and budget.get("n_abreast", 1) > 1:
+            raise InvalidInput(
+                f"{budget['n_abreast']} decisions were made side by side, and the verdict is on one: "
+                "give of='run' for a verdict on all, or grade in each branch"
+            )
         logged = self.router.ledger.decision(budget["decision_id"])
         run_id = logged.decision.run_id if self.of == "run" else None
         judged = [logged] if run_id is None else self.router.answered_in(run_id)
@@ -110,18 +115,15 @@ class GradeNode(Node):
         return (standing.score, standing.source, standing.answer_scores) == (verdict.score, self.source, scores)
 
     def _hidden(self, state: object, config: RunnableConfig) -> BudgetState:
-        """The decision of this run, where several of one step stand for none, or a function's schema without `budget` hides it.
-
-        Of several any will do if the verdict is on all.
-        """
-        run_id = place_of(config).invoked_run_id if callable(self.score_from) or self.of == "run" else None
-        made = self.router.ledger.of_run(str(run_id)) if run_id is not None else []
+        """The decision of this run, where a function is given a schema without `budget`; of several any will do for the run."""
+        run = place_of(config).run if callable(self.score_from) else None
+        made = [] if run is None else self.router.ledger.of_run(run)
         if len(made) == 1 or (made and self.of == "run"):
             return decided(made[-1].decision)
         if made:
             raise InvalidInput(
                 f"{len(made)} decisions in this run, and none in the state that score_from= is given: "
-                "add `budget: BudgetState` to its schema, or name the verdict's key"
+                "add `budget` to its schema, `Annotated[BudgetState, BudgetChannel]`, or name the verdict's key"
             )
         return budget_of(state)
 

@@ -1,6 +1,7 @@
 """A node that decides, a route to the user's own reasoning nodes, and a node that settles what they spent."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -11,12 +12,15 @@ from budget_router.records import Spend
 from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Result, final_answer
 from budget_router_langchain import Booking, busy_seconds, meter
-from budget_router_langchain.asked import TaskSource, field_of, task_from
+from budget_router_langchain.asked import TaskSource, field_of
 from budget_router_langchain.budget_state import BudgetState, decided, settled
 from budget_router_langgraph.deciding import aemit, decide, emit, place_of, watch
-from budget_router_langgraph.facts import FactSource, agent_facts, with_facts
+from budget_router_langgraph.facts import FactSource, agent_facts
 from budget_router_langgraph.reading import last_reply, read_also
 from budget_router_langgraph.state import Budgeted, BudgetIO, Update, budget_of
+from budget_router_langgraph.wanting import NameSource, NumberSource, Wants
+
+_log = logging.getLogger("budget_router")
 
 
 class Node(Runnable[Any, Update]):
@@ -64,7 +68,11 @@ class BudgetNode(Node):
         task_from: key of the state that holds the task, or a function of the state; see `budget_router_langgraph.task_from`. A
             function is given the user's whole state; then `budget` is kept if the graph routes by strategy, settles, or has it
             in its schema.
-        group: budget that the tasks draw on, unless the task names one.
+        group: budget that the tasks draw on, unless the task names one; a name, or a function of the state.
+        per_task: what each task is allowed in place of the budget's average; a number, or a function of the state.
+        strategy: that each task gets, whatever the policy says; a name, or a function of the state that may return `None`.
+        override: whether a run may ask for its own `group`, `per_task` or `strategy`, by `budget_router` in its context or in the
+            `configurable` of its config (`BudgetOverride`). Say `False` where a run's config comes from outside.
         facts_from: function of the state to facts that policies learn from, kept in the task's metadata; `None`: none. Other than
             the default one it is given the user's whole state too.
     """
@@ -76,25 +84,25 @@ class BudgetNode(Node):
         self,
         router: BudgetRouter,
         task_from: TaskSource | None = None,
-        group: str | None = None,
+        group: NameSource | None = None,
         *,
+        per_task: NumberSource | None = None,
+        strategy: NameSource | None = None,
+        override: bool = True,
         facts_from: FactSource | None = agent_facts,
     ) -> None:
         self.router = router
-        self.task_from = task_from
-        self.group = group
-        self.facts_from = facts_from
+        self.wants = Wants(task_from, facts_from, group, per_task, strategy, override)
         watch(router)
-        read_also(self, task_from, facts_from if facts_from is not agent_facts else None)
+        read_also(self, *self.wants.sources)
 
     def act(self, state: object, config: RunnableConfig) -> BudgetState:
         """Decide on the task of a state."""
         place = place_of(config)
-        task = with_facts(task_from(state, self.task_from, group=self.group), state, self.facts_from)
-        decision = decide(self.router, task, place)
+        decision = decide(self.router, self.wants.of(state, config, self.router, place), place)
         if place.graph_run_id is not None and meter.is_running(place.graph_run_id):  # a cancelled graph may be gone by now
             meter.bind(place.graph_run_id, Booking(self.router, decision))
-        return decided(decision)
+        return decided(decision, field_of(state, "budget"))
 
 
 class SettleNode(Node):
@@ -119,12 +127,18 @@ class SettleNode(Node):
         """Settle the decision of a state; one that is settled already stays as it is."""
         budget = budget_of(state)
         decision_id = budget["decision_id"]
-        if (run_id := place_of(config).run_id) is not None:
-            meter.unbind(run_id, decision_id)
+        place = place_of(config)
+        was_paid = place.run_id is not None and meter.unbind(place.run_id, decision_id)
         logged = self.router.ledger.decision(decision_id)
         text = last_reply(field_of(state, "messages")) or field_of(state, self.answer_key)
         found = (self.answer(text) or None) if isinstance(text, str) else None
         if logged.settlement is not None:
+            if not was_paid and logged.decision.run_id != place.run:
+                _log.warning(
+                    "decision %s was settled in another run: if its BudgetNode has a cache_policy, take it off, for what models "
+                    "bill after a decision out of a cache is booked nowhere",
+                    decision_id,
+                )
             return settled(budget, logged.settlement.spend, found, logged.settlement.agreement)
         spend = Spend.of(logged.calls, seconds=busy_seconds(logged.calls))
         self.router.settle(logged.decision, spend, result=Result(str(text or ""), found, None, ()))

@@ -1,7 +1,7 @@
 """One node that does all of it: decide, execute the decided strategy, settle."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -12,14 +12,17 @@ from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from budget_router.records import Decision
 from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, final_answer
-from budget_router.task import Task
 from budget_router_langchain import Receipt, aexecute, execute
-from budget_router_langchain.asked import TaskSource, field_of, task_from
+from budget_router_langchain.asked import TaskSource, field_of
 from budget_router_langchain.budget_state import BudgetState, decided, settled
 from budget_router_langgraph.deciding import aemit, decide, emit, place_of
-from budget_router_langgraph.facts import FactSource, agent_facts, with_facts
+from budget_router_langgraph.facts import FactSource, agent_facts
 from budget_router_langgraph.reading import read_also
 from budget_router_langgraph.state import BudgetIO, Update
+from budget_router_langgraph.wanting import NameSource, NumberSource, Wants
+
+Writes = Callable[[Receipt], Mapping[str, Any]]
+"""What a node writes of a receipt; Any: values of the user's state."""
 
 
 def budgeted_reasoner(
@@ -31,7 +34,11 @@ def budgeted_reasoner(
     models: Mapping[str, BaseChatModel] | None = None,
     answer: AnswerRule = final_answer,
     answer_key: str = "answer",
-    group: str | None = None,
+    writes: Writes | None = None,
+    group: NameSource | None = None,
+    per_task: NumberSource | None = None,
+    strategy: NameSource | None = None,
+    override: bool = True,
     facts_from: FactSource | None = agent_facts,
     max_concurrency: int | None = None,
 ) -> Runnable[Any, Update]:
@@ -48,7 +55,12 @@ def budgeted_reasoner(
         models: for strategies that name one, by that name.
         answer: finds the answer in a reply.
         answer_key: where the reply is written when the state has no `messages`.
-        group: budget that the tasks draw on, unless the task names one.
+        writes: what of a receipt goes into the state instead, such as `lambda receipt: {"answers": [receipt.text]}` where many
+            branches add to one list.
+        group: budget that the tasks draw on, unless the task names one; a name, or a function of the state.
+        per_task: what each task is allowed in place of the budget's average; a number, or a function of the state.
+        strategy: that each task gets, whatever the policy says; a name, or a function of the state that may return `None`.
+        override: whether a run may ask for its own group, average or strategy; see `BudgetNode`.
         facts_from: function of the state to facts that policies learn from, kept in the task's metadata; `None`: none.
         max_concurrency: most samples at once.
     """
@@ -57,10 +69,9 @@ def budgeted_reasoner(
         router,
         model,
         prompt=prompt,
-        task_from=task_from,
+        wants=Wants(task_from, facts_from, group, per_task, strategy, override),
+        writes=writes,
         answer_key=answer_key,
-        group=group,
-        facts_from=facts_from,
         settings=settings,
     )
 
@@ -74,60 +85,59 @@ class _Reasoner(Runnable[Any, Update]):
         model: BaseChatModel,
         *,
         prompt: BasePromptTemplate[Any] | None,
-        task_from: TaskSource | None,
+        wants: Wants,
+        writes: Writes | None,
         answer_key: str,
-        group: str | None,
-        facts_from: FactSource | None,
         settings: dict[str, Any],  # Any: what the executor takes
     ) -> None:
         self.router = router
         self.model = model
         self.prompt = prompt
-        self.task_from = task_from
+        self.wants = wants
+        self.writes = writes
         self.answer_key = answer_key
-        self.group = group
-        self.facts_from = facts_from
         self.settings = settings
-        read_also(self, task_from, facts_from if facts_from is not agent_facts else None, *self._variables())
+        read_also(self, *wants.sources, *self._variables())
 
     def __call__(self, state: BudgetIO) -> Update:
         return self.invoke(state)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:  # noqa: A002  # Runnable's own name
         config = ensure_config(config)
-        task, messages = self._read(input, config)
-        decision = decide(self.router, task, place_of(config))
-        emit("budget_decision", decided(decision), config)
+        decision, messages = self._decided(input, config)
+        told = decided(decision, field_of(input, "budget"))
+        emit("budget_decision", told, config)
         receipt = execute(self.router, decision, self.model, messages, config=config, **self.settings)
-        budget = _outcome(decision, receipt)
+        budget = settled(told, receipt.spend, receipt.answer, receipt.agreement)
         emit("budget_settlement", budget, config)
         return self._update(input, budget, receipt)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:  # noqa: A002
         config = ensure_config(config)
-        task, messages = self._read(input, config)
-        decision = await asyncio.to_thread(decide, self.router, task, place_of(config))
-        await aemit("budget_decision", decided(decision), config)
+        decision, messages = await asyncio.to_thread(self._decided, input, config)
+        told = decided(decision, field_of(input, "budget"))
+        await aemit("budget_decision", told, config)
         receipt = await aexecute(self.router, decision, self.model, messages, config=config, **self.settings)
-        budget = _outcome(decision, receipt)
+        budget = settled(told, receipt.spend, receipt.answer, receipt.agreement)
         await aemit("budget_settlement", budget, config)
         return self._update(input, budget, receipt)
 
     def _variables(self) -> list[str]:
         return [*self.prompt.input_variables, *self.prompt.optional_variables] if self.prompt else []
 
-    def _read(self, state: object, config: RunnableConfig) -> tuple[Task, LanguageModelInput]:
-        task = with_facts(task_from(state, self.task_from, group=self.group), state, self.facts_from)
+    def _decided(self, state: object, config: RunnableConfig) -> tuple[Decision, LanguageModelInput]:
+        place = place_of(config)
+        wanted = self.wants.of(state, config, self.router, place)
         if self.prompt is None:
-            return task, field_of(state, "messages") or task.text
-        known = {name: field_of(state, name) for name in self._variables()}
-        return task, self.prompt.invoke({name: value for name, value in known.items() if value is not None}, config)
+            messages = field_of(state, "messages") or wanted.task.text
+        else:
+            known = {name: field_of(state, name) for name in self._variables()}
+            messages = self.prompt.invoke({name: value for name, value in known.items() if value is not None}, config)
+        return decide(self.router, wanted._replace(sent=messages), place), messages
 
     def _update(self, state: object, budget: BudgetState, receipt: Receipt) -> Update:
+        if self.writes is not None:
+            return {**self.writes(receipt), "budget": budget}
         if field_of(state, "messages") is None:
             return {self.answer_key: receipt.text, "budget": budget}
         return {"messages": [AIMessage(receipt.text, response_metadata={"budget_router": dict(budget)})], "budget": budget}
-
-
-def _outcome(decision: Decision, receipt: Receipt) -> BudgetState:
-    return settled(decided(decision), receipt.spend, receipt.answer, receipt.agreement)

@@ -7,26 +7,33 @@ from langgraph.channels import LastValue
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from budget_router.errors import InvalidInput
+from budget_router.records import Spend
 from budget_router_langchain.asked import field_of
 from budget_router_langchain.budget_state import BudgetState
 
 Update = dict[str, Any]  # Any: values of the user's state
 
 
-class OneDecision(LastValue[BudgetState]):
-    """Where the decision of a graph stands; of several that were made and settled in one step none does.
+class BudgetChannel(LastValue[BudgetState]):
+    """Keeps the latest decision; of several in one step, by branches or `Send`, the last, with what all of them spent.
 
-    Decisions that are yet to be settled cannot be made side by side: nobody could tell whose calls are whose.
+    Nodes bring it along. A graph whose own schema has `budget` says so there: `budget: Annotated[BudgetState, BudgetChannel]`.
     """
 
+    __slots__ = ()
+
     def update(self, values: Sequence[BudgetState]) -> bool:
-        """Take what a step has written."""
-        are_over = len(values) > 1 and all("spend" in value for value in values)
-        return super().update([BudgetState()] if are_over else values)
-
-
-TheDecision = Annotated[BudgetState, OneDecision]
-"""Holds unless the user's own schema declares `budget`."""
+        """Take what the nodes of a step have written."""
+        spends = [Spend.model_validate(value["spend"]) for value in values if "spend" in value]
+        if len(values) < 2:
+            return super().update(values)
+        last: BudgetState = {**values[-1], "n_abreast": len(values)}
+        if not spends:
+            return super().update([last])
+        before: BudgetState = (self.get() if self.is_available() else None) or {}
+        so_far = sum(spends, Spend.model_validate(before.get("so_far", {})))
+        n_settled = before.get("n_settled", 0) + len(spends)
+        return super().update([{**last, "so_far": so_far.model_dump(), "n_settled": n_settled}])
 
 
 class BudgetIO(TypedDict, total=False):
@@ -36,20 +43,18 @@ class BudgetIO(TypedDict, total=False):
     question: Any
     input: Any
     messages: list[Any]
-    budget: TheDecision
+    budget: Annotated[BudgetState, BudgetChannel]
 
 
 class Budgeted(TypedDict, total=False):
     """What a route reads."""
 
-    budget: TheDecision
+    budget: BudgetState
 
 
 def budget_of(state: object) -> BudgetState:
     """The decision that stands in a state; raises InvalidInput when there is none."""
     budget: BudgetState | None = field_of(state, "budget")
     if not budget:
-        raise InvalidInput(
-            "no decision in state['budget'], or several of one step: let a BudgetNode run before, in the same graph"
-        )
+        raise InvalidInput("no decision in state['budget']: let a BudgetNode run before, in the same graph")
     return budget

@@ -30,6 +30,7 @@ from budget_router_sql.schema import (
     policies,
     promotions,
     settlements,
+    solves,
 )
 from budget_router_sql.screen import ruled_out
 
@@ -41,7 +42,7 @@ OPEN_FOR = timedelta(hours=1)
 _OFTEN_FOUND = ("never_closed", "never_settled")
 """Kinds that a ledger in use nearly always has, so that they are asked for whatever a screen says."""
 _MOMENT = select(meta.c.key).limit(1)
-_NUMBERED = (decisions, outcomes, policies, promotions, erasures)
+_NUMBERED = (decisions, outcomes, policies, promotions, solves, erasures)
 MOST_NAMED = 100
 """Findings of a kind that are named; all are counted."""
 

@@ -78,10 +78,9 @@ class Batches:
                 return [error]
             with self._database.write() as connection:
                 answers = [self._alone(connection, entry) for entry in entries]
-        for entry, answer in zip(entries, answers, strict=True):
-            if not isinstance(answer, BudgetRouterError):
-                self._known.add(entry.decision_id)
-                self._menus.update(row["hash"] for table, row in entry.before if table is menus)
+        kept = [entry for entry, answer in zip(entries, answers, strict=True) if not isinstance(answer, BudgetRouterError)]
+        self._known.update({entry.decision_id for entry in kept})
+        self._menus.update({row["hash"] for entry in kept for _, row in entry.before})
         return answers
 
     def _alone(self, connection: Connection, entry: Entry) -> Answer:
@@ -92,8 +91,9 @@ class Batches:
             return error
 
     def _written(self, connection: Connection, entries: Sequence[Entry]) -> list[Answer]:
-        standing = self._keep_decisions(connection, [entry for entry in entries if entry.table is decisions])
-        unknown = self._unknown(connection, {entry.decision_id for entry in entries if entry.table is not decisions})
+        decided = [entry for entry in entries if entry.table is decisions]
+        standing = self._keep_decisions(connection, decided)
+        unknown = self._unknown(connection, {entry.decision_id for entry in entries} - {entry.decision_id for entry in decided})
         for table in _ORDER:
             known = [entry for entry in entries if entry.table is table and entry.decision_id not in unknown]
             if table is settlements:
@@ -104,7 +104,7 @@ class Batches:
 
     def _keep_decisions(self, connection: Connection, entries: Sequence[Entry]) -> dict[str, Decision]:
         """Write decisions, and find those that stood before."""
-        named = {row["hash"]: row for entry in entries for table, row in entry.before if table is menus}
+        named = {row["hash"]: row for entry in entries for _, row in entry.before}
         new = [row for key, row in named.items() if key not in self._menus]
         if new:
             self._insert(connection, menus, new)

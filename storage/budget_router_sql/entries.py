@@ -2,9 +2,9 @@
 
 import base64
 import json
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from sqlalchemy import LargeBinary, Table
 
@@ -29,9 +29,10 @@ from budget_router_sql.schema import (
 
 Record = Call | Settlement | Outcome
 
+_MANY_MENUS = 64
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+
+class Entry(NamedTuple):
     """A row, and the rows that come and go with it."""
 
     table: Table
@@ -39,7 +40,7 @@ class Entry:
     row: Row
     before: tuple[tuple[Table, Row], ...] = ()
     """Rows that it names; they may stand already."""
-    after: tuple[tuple[Table, Row], ...] = field(default=())
+    after: tuple[tuple[Table, Row], ...] = ()
     """Rows that are its parts: kept if it is the first of its kind."""
 
     def to_json(self) -> str:
@@ -60,7 +61,12 @@ def decided(decision: Decision, task: Task, menu: Menu, *, store_text: str, hash
     """A decision, with of its task's text what `store_text` lets stand."""
     row = decision_row(decision, task, with_text=store_text == "full")
     kept = {"decision_id": decision.id, "counts": hashed.packed(task.text)} if store_text == "hash" else None
-    return Entry(decisions, decision.id, row, ((menus, menu_row(menu)),), ((task_ngrams, kept),) if kept else ())
+    return Entry(decisions, decision.id, row, _offered(menu), ((task_ngrams, kept),) if kept else ())
+
+
+@lru_cache(_MANY_MENUS)
+def _offered(menu: Menu) -> tuple[tuple[Table, Row], ...]:
+    return ((menus, menu_row(menu)),)
 
 
 def noted(record: Record) -> Entry:

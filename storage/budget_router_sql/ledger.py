@@ -15,9 +15,10 @@ from sqlalchemy import Connection, Select, delete, exists, func, insert, literal
 from budget_router.caps import Caps
 from budget_router.errors import BudgetRouterError, ForeignLedger, InvalidInput, LedgerUnavailable, UnknownDecision
 from budget_router.evidence import Evidence
+from budget_router.leases import Leases
 from budget_router.menu import Menu
 from budget_router.paces import Paces
-from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settlement, now
+from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settlement, Solve, now
 from budget_router.task import Task
 from budget_router_sql.backend import backend_of
 from budget_router_sql.batches import MANY_DECISIONS, Answer, Batches
@@ -27,11 +28,13 @@ from budget_router_sql.engine import BUSY_SECONDS, Database
 from budget_router_sql.entries import Entry, Record, closed, decided, noted, opened
 from budget_router_sql.evidence import settled
 from budget_router_sql.hashed_text import HashedText
+from budget_router_sql.leases import SqlLeaseBook
 from budget_router_sql.migrate import make_ready
 from budget_router_sql.paces import SqlPaceBook
 from budget_router_sql.reading import Window, assembled, decision_of_call, decisions_of_run, latest_decision, one_decision, stream
 from budget_router_sql.registry import SqlRegistry
 from budget_router_sql.schema import decisions, erasures, meta, task_ngrams
+from budget_router_sql.solves import SqlSolves
 from budget_router_sql.spilling import Spilling
 from budget_router_sql.spool import Spool, known_salt
 from budget_router_sql.writer import Writer, drain_on_sigterm, tell_nothing
@@ -98,10 +101,12 @@ class SqlLedger:
         self._registry = SqlRegistry(self._database)
         self._is_queued = durability == "queued"
         self._at_once = self._database
-        if self._is_queued:  # caps and paces wait for nobody, and are acknowledged
+        if self._is_queued:  # caps, paces, leases and solves wait for nobody, and are acknowledged
             self._at_once = Database(backend_of(url), durability="committed", busy_seconds=busy_seconds)
         self._caps = Caps(SqlShelves(self._at_once))
         self._paces = Paces(SqlPaceBook(self._at_once))
+        self._leases = Leases(SqlLeaseBook(self._at_once))
+        self._solves = SqlSolves(self._at_once)
         self._lately: OrderedDict[str, Decision] = OrderedDict()  # queued, so the database may not know them yet
         self._writer = Writer((self._spilling or batches).write, name=self._database.shown_url)
         if self._is_queued:
@@ -126,6 +131,11 @@ class SqlLedger:
     def paces(self) -> Paces:
         """What was spent of which average, by all who share the database; told when a router exchanges it, and at the end."""
         return self._paces
+
+    @property
+    def leases(self) -> Leases:
+        """Who works alone at what, among all who share the database, by its clock."""
+        return self._leases
 
     @property
     def database(self) -> Database:
@@ -155,6 +165,14 @@ class SqlLedger:
     def record_outcome(self, outcome: Outcome) -> None:
         """Note how good an answer was; the latest one by `graded_at` counts. Raises UnknownDecision."""
         self._keep(noted(outcome))
+
+    def record_solve(self, solve: Solve) -> None:
+        """Note what a solve came to, once by its id; raises ArtifactError if it names a policy that was never saved."""
+        self._solves.record(solve)
+
+    def solves(self, menu_hash: str) -> list[Solve]:
+        """What was solved for a menu, oldest first."""
+        return self._solves.of_menu(menu_hash)
 
     def submit_decision(self, decision: Decision, task: Task, menu: Menu) -> Future[Decision]:
         """Hand in a decision; the future holds the one that stands under its id, once that is as durable as was promised.

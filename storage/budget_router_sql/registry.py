@@ -32,7 +32,7 @@ class SqlRegistry:
         with self._database.write() as connection:
             menu_hash = connection.execute(select(policies.c.menu_hash).where(policies.c.version == version)).scalar()
             if menu_hash is None:
-                raise ArtifactError(_never_saved(version))
+                raise ArtifactError(never_saved(version))
             active = connection.execute(_LAST_PROMOTION.where(promotions.c.menu_hash == menu_hash)).scalar()
             if active != version:
                 connection.execute(_KEEP_PROMOTION, {"version": version, "menu_hash": menu_hash, "promoted_at": now()})
@@ -53,7 +53,7 @@ class SqlRegistry:
         with self._database.read() as connection:
             row = connection.execute(_POLICY.where(policies.c.version == version)).mappings().first()
         if row is None:
-            raise ArtifactError(_never_saved(version))
+            raise ArtifactError(never_saved(version))
         return policy_of(row)
 
     def versions(self, menu_hash: str) -> list[str]:
@@ -64,5 +64,6 @@ class SqlRegistry:
             return list(connection.execute(saved).scalars())
 
 
-def _never_saved(version: str) -> str:
+def never_saved(version: str) -> str:
+    """Found and mend of a version that is asked for and not there."""
     return f"no policy {version!r} was saved: save it first, or take one of versions()"

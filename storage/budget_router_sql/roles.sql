@@ -2,12 +2,12 @@
 -- the search_path; run again, it changes nothing. Then grant a role to each login:  GRANT budget_router_writer TO worker_login;
 --
 --   budget_router_writer   serves: reads the ledger, adds decisions, calls, settlements, grades; changes and deletes nothing
---   budget_router_trainer  learns: reads all, saves and promotes policies; adds nothing to the books
+--   budget_router_trainer  learns, one at a time: reads all, saves and promotes policies, notes solves; adds nothing to the books
 --   budget_router_reader   looks on: audit and spend; sees no task's text, metadata, n-grams, answers, nor a policy's arrays
 --
 -- The ledger's salt is shown to all three, who open the ledger by it; what was hashed under it is kept from the reader.
--- Nobody of these may UPDATE, DELETE or TRUNCATE, but for the writer, who keeps the counters of hard caps and of paces; the book
--- of caps, cap_events, is added to alone. To forget a task, and to migrate, is left to the owner.
+-- Nobody of these may UPDATE, DELETE or TRUNCATE, but for the writer, who keeps the counters of hard caps and of paces, and the
+-- trainer, who renews and ends leases; the book of caps, cap_events, is added to alone. To forget a task, and to migrate, is left to the owner.
 -- Making a role needs CREATEROLE; where roles are there already, owning the tables is enough.
 
 DO $$
@@ -25,7 +25,8 @@ $$;
 
 REVOKE ALL ON
     budget_router_version, meta, menus, decisions, task_ngrams, erasures, call_openings, call_closings, settlements, samples,
-    outcomes, policies, promotions, cap_events, cap_accounts, cap_reservations, cap_buckets, paces
+    outcomes, policies, promotions, cap_events, cap_accounts, cap_reservations, cap_buckets, paces,
+    solves, leases
 FROM PUBLIC, budget_router_writer, budget_router_trainer, budget_router_reader;
 
 -- what opening a ledger needs
@@ -47,14 +48,16 @@ GRANT UPDATE (n_tasks, allowed, spent, billed, expected, chosen, promised) ON pa
 GRANT USAGE ON SEQUENCE decisions_position_seq, outcomes_position_seq, cap_events_position_seq TO budget_router_writer;
 
 -- the trainer and the reader
-GRANT SELECT ON cap_events, cap_accounts, cap_reservations, cap_buckets, paces TO budget_router_trainer, budget_router_reader;
+GRANT SELECT ON cap_events, cap_accounts, cap_reservations, cap_buckets, paces, solves, leases
+TO budget_router_trainer, budget_router_reader;
 
 -- the trainer
 GRANT SELECT ON
     menus, decisions, task_ngrams, erasures, call_openings, call_closings, settlements, samples, outcomes, policies, promotions
 TO budget_router_trainer;
-GRANT INSERT ON policies, promotions TO budget_router_trainer;
-GRANT USAGE ON SEQUENCE policies_position_seq, promotions_position_seq TO budget_router_trainer;
+GRANT INSERT ON policies, promotions, solves, leases TO budget_router_trainer;
+GRANT UPDATE (expires_at, ended_at) ON leases TO budget_router_trainer;
+GRANT USAGE ON SEQUENCE policies_position_seq, promotions_position_seq, solves_position_seq TO budget_router_trainer;
 
 -- the reader
 GRANT SELECT ON menus, erasures, call_openings, call_closings, promotions TO budget_router_reader;

@@ -6,8 +6,8 @@ from datetime import UTC
 from functools import lru_cache
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter
-from pydantic_core import PydanticSerializationError
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError, to_json
 from sqlalchemy import RowMapping
 
 from budget_router.budget import Budget
@@ -19,12 +19,11 @@ from budget_router.task import MetadataValue, Task
 Row = dict[str, Any]
 """Values by column; each column has its own type."""
 
-_EXACT = ConfigDict(ser_json_inf_nan="constants")  # a feature or a fact may be infinite, and is read back as it was
 _STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
 _PROBABILITIES = TypeAdapter(dict[str, float])
-_FEATURES = TypeAdapter(tuple[float, ...], config=_EXACT)
-_METADATA = TypeAdapter(dict[str, MetadataValue], config=_EXACT)
-_EVIDENCE = TypeAdapter(dict[str, object], config=_EXACT)
+_FEATURES = TypeAdapter(tuple[float, ...])
+_METADATA = TypeAdapter(dict[str, MetadataValue])
+_EVIDENCE = TypeAdapter(dict[str, object])
 
 _MANY_STRATEGIES = 1024
 _MANY_MENUS = 64
@@ -36,11 +35,11 @@ def decision_row(decision: Decision, task: Task, *, with_text: bool) -> Row:
         "id": decision.id,
         "task_id": decision.task_id,
         "task_text": task.text if with_text else None,
-        "metadata": _json(_METADATA, task.metadata),
+        "metadata": _json(task.metadata),
         "group": decision.group,
         "strategy": decision.strategy.name,
         "strategy_settings": _settings_of(decision.strategy),
-        "propensities": _json(_PROBABILITIES, decision.propensities),
+        "propensities": _json(decision.propensities),
         "propensity": decision.propensity,
         "shadow_price": decision.shadow_price,
         "expected_cost": decision.expected_cost,
@@ -48,7 +47,7 @@ def decision_row(decision: Decision, task: Task, *, with_text: bool) -> Row:
         "budget": _text_of(decision.budget),
         "policy_version": decision.policy_version,
         "menu_hash": decision.menu_hash,
-        "features": _json(_FEATURES, decision.features),
+        "features": _json(decision.features),
         "features_version": decision.features_version,
         "run_id": decision.run_id,
         "thread_id": decision.thread_id,
@@ -85,7 +84,6 @@ def metadata_of(row: RowMapping) -> dict[str, MetadataValue]:
     return _METADATA.validate_json(row["metadata"])
 
 
-@lru_cache(_MANY_MENUS)
 def menu_row(menu: Menu) -> Row:
     """A menu under its hash."""
     return {"hash": menu.hash, "strategies": menu.model_dump_json()}
@@ -99,7 +97,7 @@ def menu_of(strategies: str) -> Menu:
 
 def call_row(call: Call) -> Row:
     """A call, opened or closed."""
-    return call.model_dump()
+    return {**vars(call)}  # what `model_dump` gives of flat fields, for an eighth of its time
 
 
 def call_of(row: RowMapping | Row) -> Call:
@@ -130,7 +128,7 @@ def settlement_of(row: RowMapping, samples: tuple[Sample, ...]) -> Settlement:
 
 def outcome_row(outcome: Outcome) -> Row:
     """An outcome under a digest of all it says, so that the same one given twice is one row."""
-    scores = _json(_PROBABILITIES, dict(sorted(outcome.answer_scores.items())))
+    scores = _json(dict(sorted(outcome.answer_scores.items())))
     graded_at = outcome.graded_at.astimezone(UTC)
     said = json.dumps([outcome.decision_id, outcome.score, outcome.source, graded_at.isoformat(), scores])
     return {
@@ -157,7 +155,7 @@ def outcome_of(row: RowMapping) -> Outcome:
 
 def policy_row(policy: PolicyRecord) -> Row:
     """A policy with its evidence."""
-    return {**policy.model_dump(exclude={"evidence"}), "evidence": _json(_EVIDENCE, dict(policy.evidence))}
+    return {**policy.model_dump(exclude={"evidence"}), "evidence": _json(dict(policy.evidence))}
 
 
 def policy_of(row: RowMapping | Row) -> PolicyRecord:
@@ -165,9 +163,10 @@ def policy_of(row: RowMapping | Row) -> PolicyRecord:
     return PolicyRecord(**{**row, "evidence": _EVIDENCE.validate_json(row["evidence"])})
 
 
-def _json(adapter: TypeAdapter[Any], value: object) -> str:
+def _json(value: object) -> str:
+    # a feature or a fact may be infinite, and is read back as it was
     try:
-        return adapter.dump_json(value).decode()
+        return to_json(value, inf_nan_mode="constants").decode()
     except PydanticSerializationError as error:
         raise InvalidInput(f"a record cannot be written as JSON ({error}): give numbers, text, lists and dicts") from error
 

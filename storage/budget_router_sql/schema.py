@@ -1,8 +1,8 @@
 """The tables of the ledger. Rows are added, never changed: what corrects a row is another row, what closes one stands beside it.
 
-There are three exceptions. What a task said may be erased, and `erasures` records that it was. What hard caps are charged with
-now stands in three tables beside their book, `cap_events`, for nobody could add that up before each call. And `paces` holds what
-workers steer by, no record of anything.
+There are four exceptions. What a task said may be erased, and `erasures` records that it was. What hard caps are charged with
+now stands in three tables beside their book, `cap_events`, for nobody could add that up before each call. `paces` holds what
+workers steer by, no record of anything. And a lease in `leases` ends later than was said when it was taken: see `leases`.
 
 Times are UTC, money is integer nano-USD, and whatever has an inner shape (a strategy, propensities, features) is JSON as the
 words of the trade serialise themselves. A change here is a new migration, and a new `REVISION`.
@@ -27,9 +27,10 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """Migration that the tables below are the result of."""
 VERSION_TABLE = "budget_router_version"
 
@@ -238,6 +239,36 @@ promotions = Table(
     Index("which_policy_serves_a_menu", "menu_hash", "position"),
 )
 
+solves = Table(
+    "solves",
+    metadata,
+    _position(),
+    Column("id", Text, nullable=False),
+    Column("menu_hash", Text, nullable=False),
+    Column("policy_version", Text, ForeignKey("policies.version")),
+    Column("budget_per_task", Double, nullable=False),
+    Column("budget_unit", Text, nullable=False),
+    Column("allowed_cost", Double, nullable=False),
+    Column("shadow_price", Double, nullable=False),
+    Column("duality_gap", Double, nullable=False),
+    Column("expected_accuracy", Double, nullable=False),
+    Column("expected_cost", Double, nullable=False),
+    Column("n_decisions", BigInteger, nullable=False),
+    Column("n_tasks", BigInteger, nullable=False),
+    Column("since", UtcTime),
+    Column("until", UtcTime),
+    Column("solved_at", UtcTime, nullable=False),
+    UniqueConstraint("id"),
+    CheckConstraint("budget_per_task > 0", name="budget_is_positive"),
+    CheckConstraint("allowed_cost >= 0 AND expected_cost >= 0", name="costs_are_not_negative"),
+    CheckConstraint("shadow_price >= 0", name="shadow_price_is_not_negative"),
+    CheckConstraint("duality_gap >= 0", name="duality_gap_is_not_negative"),
+    CheckConstraint("expected_accuracy >= 0 AND expected_accuracy <= 1", name="expected_accuracy_is_a_score"),
+    CheckConstraint("n_decisions >= 0 AND n_tasks >= 0", name="decisions_and_tasks_are_counted"),
+    Index("which_solves_were_made_for_a_menu", "menu_hash", "solved_at", "position"),
+)
+"""What the allocation came to, each time it was solved on what was logged."""
+
 cap_events = Table(
     "cap_events",
     metadata,
@@ -305,3 +336,18 @@ paces = Table(
     CheckConstraint("n_tasks >= 0 AND allowed >= 0", name="what_is_allowed_is_not_negative"),
 )
 """What a budget's workers have spent together, under no policy's name, and how far each policy's table was off."""
+
+_HAS_NO_END = text("ended_at IS NULL")
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, nullable=False, primary_key=True),
+    Column("fence", BigInteger, nullable=False, primary_key=True, autoincrement=False),
+    Column("holder", Text, nullable=False),
+    Column("taken_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    CheckConstraint("fence > 0", name="takings_are_counted"),
+    Index("who_holds_a_lease", "name", unique=True, sqlite_where=_HAS_NO_END, postgresql_where=_HAS_NO_END),
+)
+"""Who worked alone at what, and when: a row for each taking. Renewing moves `expires_at`, and `ended_at` is written once."""

@@ -45,8 +45,8 @@ def tell_nothing(_: Answer) -> None:
 
 
 class _Waiting(NamedTuple):
-    make: Callable[[], Entry]
-    """Makes the entry: of what nobody waits for, in the writing thread."""
+    entry: Entry | Callable[[], Entry]
+    """Or what makes it: of what nobody waits for, in the writing thread."""
     future: Future[Any] | None  # Any: of whatever `told` makes of the answer
     """Who waits for it, if anybody does."""
     told: Callable[[Answer], object]
@@ -79,7 +79,7 @@ class Writer:
         """Hand in an entry; the future holds what the answer tells once it is written, or what refused it."""
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()  # what was handed in is written: there is no way back
-        self._put(_Waiting(lambda: entry, future, told))
+        self._put(_Waiting(entry, future, told))
         return future
 
     def write(self, entry: Entry, told: Callable[[Answer], T]) -> T:
@@ -92,7 +92,7 @@ class Writer:
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         try:
-            self._written([_Waiting(lambda: entry, future, told)])
+            self._written([_Waiting(entry, future, told)])
         finally:
             with self._changed:
                 self._is_busy = False
@@ -194,7 +194,7 @@ class Writer:
         made: list[tuple[_Waiting, Entry]] = []
         for waiting in batch:
             try:
-                made.append((waiting, waiting.make()))
+                made.append((waiting, waiting.entry() if callable(waiting.entry) else waiting.entry))
             except BudgetRouterError as error:
                 _answer(waiting, error, self._name)
         try:
