@@ -20,7 +20,7 @@ from budget_router.errors import InvalidInput
 from budget_router.ledger import Ledger
 from budget_router.records import Outcome, hash_text
 from budget_router_langchain import meter
-from budget_router_langgraph import BudgetNode, BudgetState, GradeNode, budgeted_reasoner
+from budget_router_langgraph import BudgetChannel, BudgetNode, BudgetState, GradeNode, budgeted_reasoner
 from budget_router_sql import SqlLedger
 from tests.scripted import ScriptedModel
 
@@ -330,6 +330,21 @@ def test_of_decisions_that_were_made_side_by_side_none_is_guessed(
     with pytest.raises(InvalidInput, match="2 decisions were made side by side"):
         call(side_by_side(router, "decision", sends=True), ASK, THREAD)
     assert scores(ledger) == [None, None]
+
+
+def test_a_decision_that_is_graded_beside_the_next_one_is_not_counted_twice(
+    call: Callable[..., Any], router: BudgetRouter
+) -> None:
+    class State(Question, total=False):
+        budget: Annotated[BudgetState, BudgetChannel]
+
+    model = ScriptedModel(["Answer: 4"])
+    graph = graph_of(router, 1.0, schema=State)
+    graph.add_node("next", budgeted_reasoner(router, model))
+    graph.add_edge("verify", "next")
+    budget = call(graph.compile(), ASK)["budget"]
+    assert (budget["n_settled"], budget["so_far"]["n_calls"]) == (2, 6)
+    assert "n_abreast" not in budget
 
 
 # --- what it tells
