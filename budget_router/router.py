@@ -53,6 +53,7 @@ from budget_router.strategies import Result
 from budget_router.tariffs import Tariffs
 from budget_router.task import Task
 from budget_router.upkeep import Upkeep
+from budget_router.watching import Watchers
 
 _log = logging.getLogger("budget_router")
 
@@ -127,6 +128,8 @@ class BudgetRouter:
         self.tariffs = Tariffs() if tariffs is None else tariffs
         self.model = model
         self.exploration = exploration
+        self.watchers = Watchers()
+        """Told what it decides, opens, closes and settles; see `budget_router.watching`."""
         self._unit = next(iter(self.budgets.values())).unit
         check_feasible([*self.budgets.values()], menu, tariffs=self.tariffs, model=model)
         self._billing = Billing(self.tariffs)
@@ -196,6 +199,7 @@ class BudgetRouter:
             InfeasibleBudget: `per_task` is below the cheapest strategy.
             LedgerUnavailable: the ledger does not answer; under a hard cap whatever its spool would take.
         """
+        began = now()
         self._promotions.look()
         self._others.look()
         pacer = self._averages.of(task.group)
@@ -239,6 +243,7 @@ class BudgetRouter:
             run_id=run_id,
             thread_id=thread_id,
             reason=reason,
+            began=began,
         )
 
     def reconsider(self, decision: Decision, task: Task, answers: Sequence[str | None]) -> Decision | None:
@@ -254,7 +259,7 @@ class BudgetRouter:
             task: that it was made for.
             answers: normalised answer of each sample that arrived, `None` where a reply held none; a receipt's `answers`.
         """
-        policy, pacer = self.policy, self._averages.of(task.group)
+        began, policy, pacer = now(), self.policy, self._averages.of(task.group)
         prediction = policy.predict([task])
         if prediction.accuracy is None or decision.strategy.settings_key not in {one.settings_key for one in self.menu}:
             return None
@@ -292,6 +297,7 @@ class BudgetRouter:
             run_id=decision.run_id,
             thread_id=decision.thread_id,
             reason="reconsidered",
+            began=began,
         )
 
     @property
@@ -340,6 +346,7 @@ class BudgetRouter:
         budget: Budget,
         lam: float,
         promised: float,
+        began: datetime,
         **known: Any,  # the decision checks what it is given
     ) -> Decision:
         """Write a choice down with all that is to be remembered of it, or find the one that stands under its id, and pace it.
@@ -364,20 +371,29 @@ class BudgetRouter:
             if standing == decision or self.ledger.decision(standing.id).settlement is None:
                 allowed = 0.0 if decision.reason == "reconsidered" else standing.budget.per_task
                 pacer.decided(standing.id, standing.expected_cost, promised=promised, allowed=allowed)
+                is_new = standing == decision
+                self.watchers.tell(lambda watcher: watcher.decided(standing, began=began, is_new=is_new))
         except BaseException:
             with suppress(BudgetRouterError):  # else it expires
                 self._capping.settle(known["id"], 0)
             raise
         return standing
 
-    def open_call(self, call: Call) -> None:
-        """Record that a model is about to be called for a decision."""
+    def open_call(self, call: Call, *, provider: str | None = None, operation: str = "chat") -> None:
+        """Record that a model is about to be called for a decision; what no ledger keeps goes to the watchers alone.
+
+        Args:
+            call: that is about to be made.
+            provider: who serves the model, by LangChain's name.
+            operation: what is asked, by OpenTelemetry's name: `chat` or `text_completion`.
+        """
         try:
             self.ledger.open_call(call)
         except BaseException:
             with suppress(BudgetRouterError):  # else it expires
                 self._capping.pay(call.decision_id, call.id, 0)
             raise
+        self.watchers.tell(lambda watcher: watcher.opened(call, provider=provider, operation=operation))
 
     def claim(self, decision: Decision, call: Call, *, prompt_tokens: int, completion_tokens: int) -> None:
         """Set aside what a call may bill at most, before it is opened; without a hard cap there is nothing to do.
@@ -397,6 +413,7 @@ class BudgetRouter:
     def close_call(self, call: Call) -> Call:
         """Price what a call billed and record it; a model on no price list keeps an unknown price, not a price of zero."""
         call = self._billing.priced(call)
+        self.watchers.tell(lambda watcher: watcher.closed(call))
         try:
             self.ledger.close_call(call)
         finally:
@@ -442,6 +459,7 @@ class BudgetRouter:
         )
         if is_first and status == "ok":  # a retry or an outage teaches nothing about the length of answers
             self._cold_start.settled(decision.strategy, spend, n_answers=len(settlement.samples) or None)
+        self.watchers.tell(lambda watcher: watcher.settled(decision, settlement, is_first=is_first))
         return settlement
 
     @overload

@@ -221,17 +221,17 @@ async def test_samples_do_not_leak_into_the_async_messages_stream(router: Budget
 
 def test_decision_and_settlement_are_streamed_as_custom_events(router: BudgetRouter) -> None:
     graph = alone(MessagesState, budgeted_reasoner(router, ScriptedModel(["4"]))).compile()
-    first, second = graph.stream(ASK, stream_mode="custom")
+    first, *_, last = graph.stream(ASK, stream_mode="custom")
 
     assert first["budget_decision"]["strategy"] == "self_consistency_3"
-    assert second["budget_settlement"]["spend"]["n_calls"] == 3
+    assert last["budget_settlement"]["spend"]["n_calls"] == 3
 
 
 async def test_decision_and_settlement_show_among_the_events(router: BudgetRouter) -> None:
     graph = alone(MessagesState, budgeted_reasoner(router, ScriptedModel(["4"]))).compile()
     names = [event["name"] async for event in graph.astream_events(ASK, version="v2") if event["event"] == "on_custom_event"]
 
-    assert names == ["budget_decision", "budget_settlement"]
+    assert (names[0], names[-1]) == ("budget_decision", "budget_settlement")
 
 
 def test_a_failed_execution_is_settled_and_its_retry_is_a_decision_of_its_own(

@@ -24,7 +24,7 @@ from tests.scripted import ScriptedModel
 
 VOTE = SelfConsistency(k=3)
 QUESTION = {"question": "2 + 2?"}
-THREAD: Any = {"configurable": {"thread_id": "a"}}
+THREAD: Any = {"configurable": {"thread_id": "executed once"}}
 AT_ONCE = RetryPolicy(initial_interval=0.0, jitter=False, retry_on=Exception)
 
 
@@ -347,8 +347,8 @@ def test_tasks_and_entrypoints_decide_once_and_share_their_books(call: Any, rout
 
     @entrypoint(checkpointer=InMemorySaver())
     def work(questions: list[str]) -> list[str]:
-        solved = [solve(question) for question in questions]
-        return [f"{one.result()} {check(one.result()).result()}" for one in solved]
+        solved = [one.result() for one in [solve(question) for question in questions]]
+        return [f"{one} {check(one).result()}" for one in solved]
 
     with pytest.raises(RuntimeError, match="crash"):
         call(work, ["1 + 3?", "2 + 2?"], THREAD)

@@ -12,13 +12,14 @@ README = Path(__file__).parents[1] / "README.md"
 def test_the_readmes_python_runs_as_it_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    node, middleware, chain, function, retraining = blocks
+    node, middleware, chain, function, seeing, retraining = blocks
     names = {"model": ScriptedModel(["Answer: 68"])}
 
     exec(node, names)
     exec(middleware, names)
     exec(chain, names)
     exec(function, names)
+    exec(seeing, names)
     questions = [
         {"question": f"What is {number} + 41?"} for number in range(40)
     ]  # traffic, before there is anything to learn from
@@ -27,8 +28,10 @@ def test_the_readmes_python_runs_as_it_is_written(tmp_path, monkeypatch, capsys)
     exec(retraining, names)
     names["router"].ledger.close()
 
-    assert "68" in capsys.readouterr().out
-    assert names["result"].n_decisions == 45
+    printed = capsys.readouterr().out.split()
+    assert "68" in printed
+    assert {"budget_decision", "budget_sample", "budget_vote", "budget_settlement"} <= set(printed)
+    assert names["result"].n_decisions == 46
 
 
 @pytest.mark.parametrize("target", ["demo", "test"])

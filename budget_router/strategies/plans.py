@@ -105,7 +105,7 @@ class _Ballot:
             if isinstance(reply, Failure):
                 self.failures.append(reply)
                 continue
-            found = canonical_calls(reply.tool_calls) if reply.tool_calls else _found(self.answer, reply.text)
+            found = answer_in(reply, self.answer)
             self.found.append(found)
             self.draws.append(Draw(request.index, reply.call_id, reply.text, found))
         if isinstance(self.answer, GroupingRule):
@@ -149,9 +149,11 @@ def _last_word(first: Result | None, then: Result | None) -> Result | None:
     return then
 
 
-def _found(answer: AnswerRule, text: str) -> str | None:
-    """Apply a rule that may be the user's own."""
-    found = answer(text)
+def answer_in(reply: Reply, answer: AnswerRule) -> str | None:
+    """The tools that a reply asks for, or what a rule, which may be the user's own, finds in its text."""
+    if reply.tool_calls:
+        return canonical_calls(reply.tool_calls)
+    found = answer(reply.text)
     if found is not None and not isinstance(found, str):
         raise InvalidInput(f"the answer rule gave a {type(found).__name__}: let it return the answer as a str, or None")
     return found or None

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal, NotRequired
 
 from langchain.agents.middleware import AgentMiddleware, AgentState
@@ -23,8 +24,9 @@ from budget_router_agents.vote_key import reply_of, vote_key
 from budget_router_langchain.asked import TaskSource
 from budget_router_langchain.budget_state import METADATA_KEY, BudgetState, decided, settled
 from budget_router_langchain.execution import Execution, own_errors
+from budget_router_langchain.progress import AsyncOnEvent
 from budget_router_langgraph import BudgetNode, SettleNode
-from budget_router_langgraph.deciding import decide, place_of
+from budget_router_langgraph.deciding import aemit, decide, emit, place_of
 from budget_router_langgraph.facts import FactSource, agent_facts
 from budget_router_langgraph.state import Update, budget_of
 from budget_router_langgraph.wanting import NameSource, NumberSource
@@ -118,10 +120,17 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
     def wrap_model_call(self, request: Asked, handler: Callable[[Asked], Replied]) -> Replied:
         """Ask the model as often as decided."""
         config = get_config()
-        execution = self._execution(self._decision(request, config), request, handler, config)
+        tell = partial(emit, config=config)
+        decision = self._decision(request, config)
+        if self.per == "call":
+            tell("budget_decision", decided(decision))
+        execution = self._execution(decision, request, handler, config, tell)
         with own_errors(), self._accounted(execution):
             result = execution.run()
-        return self._booked(execution, result)
+        told = self._booked(execution, result)
+        if self.per == "call":
+            tell("budget_settlement", told)
+        return _named(execution.outputs[result.index or 0], told)
 
     async def awrap_model_call(self, request: Asked, handler: Callable[[Asked], Awaitable[Replied]]) -> Replied:
         """Do as `wrap_model_call`, in a coroutine."""
@@ -130,10 +139,17 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
         async def ask(asked: Asked) -> Replied:
             return await handler(asked)
 
-        execution = self._execution(await asyncio.to_thread(self._decision, request, config), request, ask, config)
+        tell = partial(aemit, config=config)
+        decision = await asyncio.to_thread(self._decision, request, config)
+        if self.per == "call":
+            await tell("budget_decision", decided(decision))
+        execution = self._execution(decision, request, ask, config, tell)
         with own_errors(), self._accounted(execution):
             result = await execution.arun()
-        return await asyncio.to_thread(self._booked, execution, result)
+        told = await asyncio.to_thread(self._booked, execution, result)
+        if self.per == "call":
+            await tell("budget_settlement", told)
+        return _named(execution.outputs[result.index or 0], told)
 
     def _decision(self, request: Asked, config: RunnableConfig) -> Decision:
         if self.per == "run":
@@ -141,7 +157,9 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
         place = place_of(config)
         return decide(self.router, self._decides.wants.of(request.state, config, self.router, place), place)
 
-    def _execution(self, decision: Decision, asked: Asked, handler: Handler, config: RunnableConfig) -> Execution[Replied]:
+    def _execution(
+        self, decision: Decision, asked: Asked, handler: Handler, config: RunnableConfig, on_event: AsyncOnEvent
+    ) -> Execution[Replied]:
         return Execution(
             self.router,
             decision,
@@ -152,14 +170,15 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
             max_concurrency=self.max_concurrency,
             timeout_seconds=self.timeout_seconds,
             passes=(GraphBubbleUp,),
+            on_event=on_event,
         )
 
-    def _booked(self, execution: Execution[Replied], result: Result) -> Replied:
-        """Settle a decision that was made for one step alone, and name it in the reply."""
+    def _booked(self, execution: Execution[Replied], result: Result) -> BudgetState:
+        """Settle a decision that was made for one step alone, and tell of it what the reply bears."""
         told: BudgetState = {**decided(execution.decision), "answer": result.answer, "agreement": result.agreement}
         if self.per == "call":
             told = settled(told, execution.settle(result), result.answer, result.agreement)
-        return _named(execution.outputs[result.index or 0], told)
+        return told
 
     def _accounted(self, execution: Execution[Replied]) -> AbstractContextManager[None]:
         """Book the end of a step that fails; a whole run may go on, by a retry, or when its thread is resumed."""

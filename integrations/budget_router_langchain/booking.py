@@ -37,7 +37,7 @@ class Booking:
                 prompt_tokens=sent.prompt_tokens,
                 completion_tokens=sent.completion_tokens(self.n_samples),
             )
-        self.router.open_call(call)
+        self.router.open_call(call, provider=sent.provider, operation=sent.operation)
 
     def closed(self, call: Call) -> None:
         """Write what a call billed; it stays known here when the ledger refuses."""

@@ -5,6 +5,7 @@ import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Generic, cast
 
 from langchain_core.callbacks import (
@@ -31,6 +32,7 @@ from budget_router_langchain.chain import BudgetedChain, Samples
 from budget_router_langchain.execution import Execution, own_errors
 from budget_router_langchain.executor import settled_receipt
 from budget_router_langchain.meter import meter
+from budget_router_langchain.progress import AsyncOnEvent, is_heard, unharmed
 from budget_router_langchain.receipt import Receipt, output_answer, reply_of
 from budget_router_langchain.rewriting import Chain
 
@@ -331,7 +333,14 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
             thread_id=None if thread_id is None else str(thread_id),
         )
 
-    def _execution(self, decision: Decision, given: Input, config: RunnableConfig, settings: dict[str, Any]) -> Execution[Any]:
+    def _execution(
+        self,
+        decision: Decision,
+        given: Input,
+        config: RunnableConfig,
+        settings: dict[str, Any],
+        on_event: AsyncOnEvent | None,
+    ) -> Execution[Any]:
         def chain_of(stage: Stage) -> BudgetedChain:
             chain = self._chain_of(stage)
             return chain.bound(settings) if settings else chain
@@ -345,6 +354,7 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
             read=reply_of,
             answer=self._answer,
             config=config,
+            on_event=on_event,
             **self._limits,
         )
 
@@ -352,39 +362,45 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
         self, given: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, settings: dict[str, Any]
     ) -> Execution[Any]:
         decision = self._decision(given, config)
-        execution = self._execution(decision, given, config, settings)
+        tell = partial(dispatch_custom_event, config=config) if is_heard(config) else None
+        execution = self._execution(decision, given, config, settings, tell)
         meter.bind(run_manager.run_id, execution.beside)
-        if _is_heard(config):
-            dispatch_custom_event("budget_decision", decided(decision), config=config)
+        _tell("budget_decision", decided(decision), config)
         return execution
 
     async def _abegun(
         self, given: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, settings: dict[str, Any]
     ) -> Execution[Any]:
         decision = await asyncio.to_thread(self._decision, given, config)
-        execution = self._execution(decision, given, config, settings)
+        tell = partial(adispatch_custom_event, config=config) if is_heard(config) else None
+        execution = self._execution(decision, given, config, settings, tell)
         meter.bind(run_manager.run_id, execution.beside)
-        if _is_heard(config):
-            await adispatch_custom_event("budget_decision", decided(decision), config=config)
+        await _atell("budget_decision", decided(decision), config)
         return execution
 
     def _settled(self, execution: Execution[Any], result: Result, config: RunnableConfig) -> Receipt:
         receipt, budget = _named(execution, settled_receipt(execution, result))
-        if _is_heard(config):
-            dispatch_custom_event("budget_settlement", budget, config=config)
+        _tell("budget_settlement", budget, config)
         return receipt
 
     async def _asettled(self, execution: Execution[Any], result: Result, config: RunnableConfig) -> Receipt:
         receipt, budget = _named(execution, await asyncio.to_thread(settled_receipt, execution, result))
-        if _is_heard(config):
-            await adispatch_custom_event("budget_settlement", budget, config=config)
+        await _atell("budget_settlement", budget, config)
         return receipt
 
 
-def _is_heard(config: RunnableConfig) -> bool:
-    """Whether anybody listens to events; telling nobody takes its time too."""
-    handlers = getattr(config.get("callbacks"), "handlers", ())
-    return any(not handler.ignore_custom_event for handler in handlers)
+def _tell(name: str, budget: BudgetState, config: RunnableConfig) -> None:
+    """Tell whoever listens; what that raises is logged."""
+    if is_heard(config):
+        with unharmed(name):
+            dispatch_custom_event(name, budget, config=config)
+
+
+async def _atell(name: str, budget: BudgetState, config: RunnableConfig) -> None:
+    """Do as `_tell`, in a coroutine."""
+    if is_heard(config):
+        with unharmed(name):
+            await adispatch_custom_event(name, budget, config=config)
 
 
 def _told_by(run: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,6 +13,9 @@ from budget_router_langchain.booking import Booking
 from budget_router_langchain.meter import meter
 from budget_router_langchain.several import is_refusal
 
+TAG = "budget_router"
+"""Of all runs that a decision draws its samples by; also how the names of their metadata begin."""
+
 Output = TypeVar("Output")
 
 
@@ -31,11 +34,24 @@ class Drawing(Generic[Output]):
             **config,
             "run_id": self.run_id,
             "run_name": f"{booking.decision.strategy.name}[{samples}]",
+            "tags": [*(config.get("tags") or ()), TAG],
+            "metadata": {**(config.get("metadata") or {}), **self._traced()},
         }
         self.outputs: dict[int, Output] = {}
         """What was drawn, by the number of the sample."""
         self.answers: dict[int, Reply | Failure] = {}
         """What the vote makes of it; samples that the provider left out, or did not want to bring together, are missing."""
+
+    def _traced(self) -> dict[str, str | int]:
+        """What traces of the run, and of all model calls in it, can be filtered by."""
+        decision = self.booking.decision
+        told: dict[str, str | int] = {
+            f"{TAG}_decision_id": decision.id,
+            f"{TAG}_strategy": decision.strategy.name,
+            f"{TAG}_sample": self.requests[0].index,
+            f"{TAG}_n_samples": len(self.requests),
+        }
+        return told if decision.group is None else {**told, f"{TAG}_group": decision.group}
 
     def __enter__(self) -> Self:
         meter.bind(self.run_id, self.booking, holds=True)

@@ -34,6 +34,7 @@ from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Failure, Plan, Reply, Request, Result, arun, plan, run
 from budget_router_langchain.booking import Booking
 from budget_router_langchain.drawing import Drawing, Output
+from budget_router_langchain.progress import AsyncOnEvent, Progress, read_once
 
 _log = logging.getLogger("budget_router")
 _NOTHING = object()
@@ -83,6 +84,7 @@ class Execution(Generic[Output]):
         replies: what an earlier attempt at this decision has brought, by the number of the sample: it is not drawn again, and the
             attempt's calls are settled with this one's. Each new reply is put there as it arrives.
         passes: errors that are no failure of a sample, and end the execution.
+        on_event: told of each sample as it arrives, and of the vote; see `budget_router_langchain.progress`.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Execution(Generic[Output]):
         timeout_seconds: float | None = None,
         replies: MutableMapping[int, Reply] | None = None,
         passes: tuple[type[Exception], ...] = (),
+        on_event: AsyncOnEvent | None = None,
     ) -> None:
         if timeout_seconds is not None and not timeout_seconds > 0:
             raise InvalidInput(f"timeout_seconds is {timeout_seconds:g}: let it be above 0, or None")
@@ -105,11 +108,12 @@ class Execution(Generic[Output]):
         self.decision = decision
         self._make_source = source
         self.read = read
-        self.answer = answer
+        self.answer = answer if on_event is None else read_once(answer)
         self.config = config
         self.width = max_concurrency or config.get("max_concurrency") or decision.strategy.n_samples
         self.timeout_seconds = timeout_seconds
         self.passes: tuple[type[Exception], ...] = (*REFUSALS, *passes)
+        self._progress = None if on_event is None else Progress(decision, self.answer, on_event, self.passes)
         self.replies = {} if replies is None else replies
         self.outputs: dict[int, Output] = {}
         """What was drawn, by the number of the sample."""
@@ -135,11 +139,11 @@ class Execution(Generic[Output]):
 
     def run(self) -> Result:
         """Draw and vote; raises NoAnswer when every sample failed."""
-        return run(self._plan(), self._complete)
+        return self._voted(run(self._plan(), self._complete))
 
     async def arun(self) -> Result:
         """Do as `run`, in a coroutine."""
-        return await arun(self._plan(), self._acomplete)
+        return await self._avoted(await arun(self._plan(), self._acomplete))
 
     def stream(self, pieces: Callable[[Sampling, RunnableConfig], Generator[Any, None, None]]) -> Iterator[Any | Result]:
         """Draw the only sample piece by piece; last of all comes the result. Any: a piece is whatever adds up to the sample."""
@@ -154,7 +158,7 @@ class Execution(Generic[Output]):
                     yield piece
             drawing.brought([] if total is _NOTHING else [total], self.read)
         self._keep(drawing)
-        yield _last_step(steps, self._all([request]))
+        yield self._voted(_last_step(steps, self._all([request])))
 
     async def astream(self, pieces: Callable[[Sampling, RunnableConfig], AsyncGenerator[Any, None]]) -> AsyncGenerator[Any, None]:
         """Do as `stream`, in a coroutine."""
@@ -168,8 +172,8 @@ class Execution(Generic[Output]):
                     total = piece if total is _NOTHING else _added(total, piece)
                     yield piece
             drawing.brought([] if total is _NOTHING else [total], self.read)
-        self._keep(drawing)
-        yield await asyncio.to_thread(_last_step, steps, self._all([request]))
+        await self._akeep(drawing)
+        yield await self._avoted(await asyncio.to_thread(_last_step, steps, self._all([request])))
 
     def settle(self, result: Result) -> Spend:
         """Book the end of an execution that came to a result."""
@@ -260,7 +264,7 @@ class Execution(Generic[Output]):
 
         async def gated(requests: Sequence[Request]) -> None:
             async with gate:
-                self._keep(await self._adraw(requests))
+                await self._akeep(await self._adraw(requests))
 
         await asyncio.gather(*map(gated, runs))
 
@@ -310,8 +314,31 @@ class Execution(Generic[Output]):
         self._bookings.append(booking)
         return Drawing(booking, requests, self.config)
 
+    def _voted(self, result: Result) -> Result:
+        """Tell of the vote."""
+        if self._progress is not None:
+            self._progress.voted(result, len(self._failed))
+        return result
+
+    async def _avoted(self, result: Result) -> Result:
+        """Do as `_voted`, in a coroutine."""
+        if self._progress is not None:
+            await self._progress.avoted(result, len(self._failed))
+        return result
+
     def _keep(self, drawing: Drawing[Output]) -> None:
-        """Note what a run brought."""
+        """Note what a run brought, and tell of it."""
+        self._note(drawing)
+        if self._progress is not None:
+            self._progress.arrived(drawing)
+
+    async def _akeep(self, drawing: Drawing[Output]) -> None:
+        """Do as `_keep`, in a coroutine."""
+        self._note(drawing)
+        if self._progress is not None:
+            await self._progress.aarrived(drawing)
+
+    def _note(self, drawing: Drawing[Output]) -> None:
         self.outputs |= drawing.outputs
         for index, answer in drawing.answers.items():
             if isinstance(answer, Failure):

@@ -6,7 +6,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import RunnableConfig, ensure_config
+from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 
 from budget_router.costs import limits
 from budget_router.errors import InvalidInput
@@ -15,13 +15,18 @@ from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Reply, Result, final_answer
 from budget_router_langchain.chain import BudgetedChain, Samples
 from budget_router_langchain.execution import Execution
+from budget_router_langchain.progress import AsyncOnEvent, OnEvent
 from budget_router_langchain.receipt import Receipt, reply_of
+from budget_router_langchain.rewriting import asks, models_of
+
+Asking = BaseChatModel | Runnable[LanguageModelInput, AIMessage]
+"""What takes a prompt and gives a model's message."""
 
 
 def execute(
     router: BudgetRouter,
     decision: Decision,
-    model: BaseChatModel,
+    model: Asking | BudgetedChain,
     messages: LanguageModelInput,
     *,
     models: Mapping[str, BaseChatModel] | None = None,
@@ -30,13 +35,14 @@ def execute(
     max_concurrency: int | None = None,
     timeout_seconds: float | None = None,
     replies: MutableMapping[int, Reply] | None = None,
+    on_event: OnEvent | None = None,
 ) -> Receipt:
     """Draw the decided strategy's answers, vote, and settle; what was spent is booked whatever happens.
 
     Args:
         router: that made the decision.
         decision: to be executed.
-        model: for strategies that name none.
+        model: for strategies that name none; bare, or with tools, retries or fallbacks; or what `prepared` made of it.
         messages: the prompt, as a chat model takes it.
         models: for strategies that name one, by that name.
         answer: finds the answer in a reply.
@@ -45,6 +51,8 @@ def execute(
         timeout_seconds: after which a request counts as failed; what it bills is booked when it ends.
         replies: what an earlier attempt at this decision has brought, by the number of the sample: it is not drawn again, and the
             attempt's calls are settled with this one's. Each new reply is put there as it arrives.
+        on_event: told of each sample as it arrives (`budget_sample`) and of the vote (`budget_vote`), in whichever thread it is;
+            what it raises is logged. `aexecute` awaits a coroutine function.
 
     Raises:
         InvalidInput: the strategy names an unknown model, or a setting that its class does not offer; nothing was paid.
@@ -62,6 +70,7 @@ def execute(
         max_concurrency=max_concurrency,
         timeout_seconds=timeout_seconds,
         replies=replies,
+        on_event=on_event,
     )
     with execution.accounted():
         result = execution.run()
@@ -71,7 +80,7 @@ def execute(
 async def aexecute(
     router: BudgetRouter,
     decision: Decision,
-    model: BaseChatModel,
+    model: Asking | BudgetedChain,
     messages: LanguageModelInput,
     *,
     models: Mapping[str, BaseChatModel] | None = None,
@@ -80,6 +89,7 @@ async def aexecute(
     max_concurrency: int | None = None,
     timeout_seconds: float | None = None,
     replies: MutableMapping[int, Reply] | None = None,
+    on_event: AsyncOnEvent | None = None,
 ) -> Receipt:
     """Do as `execute`, in a coroutine."""
     execution = _execution(
@@ -93,10 +103,22 @@ async def aexecute(
         max_concurrency=max_concurrency,
         timeout_seconds=timeout_seconds,
         replies=replies,
+        on_event=on_event,
     )
     with execution.accounted():
         result = await execution.arun()
     return await asyncio.to_thread(settled_receipt, execution, result)
+
+
+def prepared(model: Asking, models: Mapping[str, BaseChatModel] | None = None) -> BudgetedChain:
+    """A model made ready for many executions, to be passed in its place.
+
+    Raises:
+        InvalidInput: it is no chat model whose settings can be set, nor one with tools, retries or fallbacks.
+    """
+    if not (asks(model) and any(models_of(model))):
+        raise InvalidInput(f"{type(model).__name__} is no chat model whose settings can be set: pass the bare BaseChatModel")
+    return BudgetedChain(model, models or {})
 
 
 def settled_receipt(execution: Execution[Any], result: Result) -> Receipt:  # Any: of what the samples are
@@ -118,7 +140,7 @@ def settled_receipt(execution: Execution[Any], result: Result) -> Receipt:  # An
 def _execution(
     router: BudgetRouter,
     decision: Decision,
-    model: BaseChatModel,
+    model: Asking | BudgetedChain,
     messages: LanguageModelInput,
     *,
     models: Mapping[str, BaseChatModel] | None,
@@ -128,9 +150,7 @@ def _execution(
     config = ensure_config(config)
 
     def source() -> Samples:
-        if not isinstance(model, BaseChatModel):
-            raise InvalidInput(f"{type(model).__name__} is no chat model whose settings can be set: pass the bare BaseChatModel")
-        chain = BudgetedChain(model, models or {})
+        chain = model if isinstance(model, BudgetedChain) else prepared(model, models)
         return Samples(
             lambda _: chain, decision.strategy, messages, config, streams=False, limits=limits(decision.strategy, decision.budget)
         )

@@ -46,6 +46,17 @@ class Sent(NamedTuple):
     metadata: Facts
 
     @property
+    def provider(self) -> str | None:
+        """Who serves the model, by LangChain's name, where it tells."""
+        provider = self.metadata.get("ls_provider")
+        return provider if isinstance(provider, str) and provider else None
+
+    @property
+    def operation(self) -> str:
+        """What is asked, by OpenTelemetry's name."""
+        return "text_completion" if isinstance(self.prompt, str) else "chat"
+
+    @property
     def prompt_tokens(self) -> int:
         """Most tokens of the prompt: a byte of it is a token at most. Raises Unbounded for what is no text."""
         if self.params.get("previous_response_id") or self.params.get("conversation"):

@@ -19,7 +19,7 @@ from budget_router.records import Decision, now
 from budget_router.router import BudgetRouter
 from budget_router.task import Task
 from budget_router_langchain import Booking, meter
-from budget_router_langchain.budget_state import BudgetState
+from budget_router_langchain.progress import is_heard, unharmed
 from budget_router_langchain.sent import most_tokens
 
 _log = logging.getLogger("budget_router")
@@ -41,6 +41,11 @@ class Place(NamedTuple):
     """The run of the outermost graph or chain: what the user invoked."""
 
 
+def parent_of(config: RunnableConfig) -> UUID | None:
+    """The run that what is done under a config is a child of; `None` outside of any."""
+    return getattr(config.get("callbacks"), "parent_run_id", None)
+
+
 def place_of(config: RunnableConfig) -> Place:
     """Tell where a node runs; every part of it may be unknown, outside of a graph all of them."""
     info = None
@@ -49,13 +54,13 @@ def place_of(config: RunnableConfig) -> Place:
     metadata = config.get("metadata") or {}
     namespace = metadata.get("langgraph_checkpoint_ns")
     thread_id = info.thread_id if info else metadata.get("thread_id")
-    run_id = getattr(config.get("callbacks"), "parent_run_id", None)
+    run_id = parent_of(config)
     return Place(
         task_id=info.task_id if info else namespace.rpartition(":")[2] if namespace else None,
         thread_id=None if thread_id is None else str(thread_id),
         run_id=run_id,
         graph_run_id=run_id and meter.enclosing(run_id),
-        run=run_id and str(meter.root(run_id)),
+        run=None if run_id is None else str(meter.root(run_id)),
     )
 
 
@@ -95,23 +100,25 @@ def watch(router: BudgetRouter) -> None:
     _routers.add(router)
 
 
-def emit(name: str, budget: BudgetState, config: RunnableConfig) -> None:
-    """Tell whoever listens: `stream_mode="custom"` and `astream_events`; outside a graph nobody does."""
-    _write(name, budget)
-    with suppress(RuntimeError):
-        dispatch_custom_event(name, dict(budget), config=config)
+def emit(name: str, event: Mapping[str, object], config: RunnableConfig) -> None:
+    """Tell whoever listens: `stream_mode="custom"` and `astream_events`; outside a graph nobody does, and an error is logged."""
+    with unharmed(name):
+        _write(name, event)
+        if parent_of(config) is not None and is_heard(config):
+            dispatch_custom_event(name, dict(event), config=config)
 
 
-async def aemit(name: str, budget: BudgetState, config: RunnableConfig) -> None:
+async def aemit(name: str, event: Mapping[str, object], config: RunnableConfig) -> None:
     """Do as `emit`, in a coroutine."""
-    _write(name, budget)
-    with suppress(RuntimeError):
-        await adispatch_custom_event(name, dict(budget), config=config)
+    with unharmed(name):
+        _write(name, event)
+        if parent_of(config) is not None and is_heard(config):
+            await adispatch_custom_event(name, dict(event), config=config)
 
 
-def _write(name: str, budget: BudgetState) -> None:
+def _write(name: str, event: Mapping[str, object]) -> None:
     with suppress(RuntimeError, KeyError, AttributeError):
-        get_runtime().stream_writer({name: dict(budget)})
+        get_runtime().stream_writer({name: dict(event)})
 
 
 def _of_resumed_thread(inputs: object, metadata: Mapping[str, Any]) -> Booking | None:  # Any: LangChain's own metadata
@@ -122,6 +129,7 @@ def _of_resumed_thread(inputs: object, metadata: Mapping[str, Any]) -> Booking |
     thread_id = metadata.get("thread_id")
     if thread_id is None or not (inputs is None or isinstance(inputs, Command)):
         return None
+    found: list[Booking] = []
     for router in list(_routers):
         try:
             logged = router.ledger.latest(thread_id=str(thread_id))
@@ -131,8 +139,8 @@ def _of_resumed_thread(inputs: object, metadata: Mapping[str, Any]) -> Booking |
             _log.warning("thread %s is resumed, and the calls of its open decision go unmetered: %s", thread_id, error)
             continue
         if logged.settlement is None or "checkpoint_id" in metadata:
-            return Booking(router, logged.decision)
-    return None
+            found.append(Booking(router, logged.decision))
+    return max(found, key=lambda booking: booking.decision.decided_at, default=None)  # graphs may name their threads alike
 
 
 meter.finders.append(_of_resumed_thread)

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage
 from langchain_core.prompts import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 
@@ -14,7 +14,9 @@ from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, final_answer
 from budget_router_langchain import Receipt, aexecute, execute
 from budget_router_langchain.asked import TaskSource, field_of
-from budget_router_langchain.budget_state import BudgetState, decided, settled
+from budget_router_langchain.budget_state import METADATA_KEY, BudgetState, decided, settled
+from budget_router_langchain.chain import BudgetedChain
+from budget_router_langchain.executor import Asking, prepared
 from budget_router_langgraph.deciding import aemit, decide, emit, place_of
 from budget_router_langgraph.facts import FactSource, agent_facts
 from budget_router_langgraph.reading import read_also
@@ -27,7 +29,7 @@ Writes = Callable[[Receipt], Mapping[str, Any]]
 
 def budgeted_reasoner(
     router: BudgetRouter,
-    model: BaseChatModel,
+    model: Asking,
     prompt: BasePromptTemplate[Any] | None = None,
     task_from: TaskSource | None = None,
     *,
@@ -44,12 +46,13 @@ def budgeted_reasoner(
 ) -> Runnable[Any, Update]:
     """Make a node that decides on the state's task, draws and votes as decided, and settles what was spent.
 
-    It writes the winning reply as an `AIMessage` to `messages`, or as text to `answer_key` when the state has no `messages`, and
-    the settled decision to `budget`. The message names its decision in `response_metadata["budget_router"]`.
+    It writes the winning reply to `messages`, tool calls and all, or its text to `answer_key` when the state has no `messages`,
+    and the settled decision to `budget`. The message names its decision in `response_metadata["budget_router"]`.
 
     Args:
         router: makes and keeps the decision.
-        model: for strategies that name none.
+        model: for strategies that name none; bare, or with tools, retries or fallbacks. Replies that call tools are voted on by
+            the calls.
         prompt: formatted from the state; without one the model is given the state's messages, or the task's text.
         task_from: key of the state that holds the task, or a function of the state.
         models: for strategies that name one, by that name.
@@ -64,10 +67,10 @@ def budgeted_reasoner(
         facts_from: function of the state to facts that policies learn from, kept in the task's metadata; `None`: none.
         max_concurrency: most samples at once.
     """
-    settings = {"models": models, "answer": answer, "max_concurrency": max_concurrency}
+    settings = {"answer": answer, "max_concurrency": max_concurrency}
     return _Reasoner(
         router,
-        model,
+        prepared(model, models),
         prompt=prompt,
         wants=Wants(task_from, facts_from, group, per_task, strategy, override),
         writes=writes,
@@ -82,7 +85,7 @@ class _Reasoner(Runnable[Any, Update]):
     def __init__(
         self,
         router: BudgetRouter,
-        model: BaseChatModel,
+        model: BudgetedChain,
         *,
         prompt: BasePromptTemplate[Any] | None,
         wants: Wants,
@@ -107,7 +110,8 @@ class _Reasoner(Runnable[Any, Update]):
         decision, messages = self._decided(input, config)
         told = decided(decision, field_of(input, "budget"))
         emit("budget_decision", told, config)
-        receipt = execute(self.router, decision, self.model, messages, config=config, **self.settings)
+        tell = partial(emit, config=config)
+        receipt = execute(self.router, decision, self.model, messages, config=config, on_event=tell, **self.settings)
         budget = settled(told, receipt.spend, receipt.answer, receipt.agreement)
         emit("budget_settlement", budget, config)
         return self._update(input, budget, receipt)
@@ -117,7 +121,8 @@ class _Reasoner(Runnable[Any, Update]):
         decision, messages = await asyncio.to_thread(self._decided, input, config)
         told = decided(decision, field_of(input, "budget"))
         await aemit("budget_decision", told, config)
-        receipt = await aexecute(self.router, decision, self.model, messages, config=config, **self.settings)
+        tell = partial(aemit, config=config)
+        receipt = await aexecute(self.router, decision, self.model, messages, config=config, on_event=tell, **self.settings)
         budget = settled(told, receipt.spend, receipt.answer, receipt.agreement)
         await aemit("budget_settlement", budget, config)
         return self._update(input, budget, receipt)
@@ -140,4 +145,6 @@ class _Reasoner(Runnable[Any, Update]):
             return {**self.writes(receipt), "budget": budget}
         if field_of(state, "messages") is None:
             return {self.answer_key: receipt.text, "budget": budget}
-        return {"messages": [AIMessage(receipt.text, response_metadata={"budget_router": dict(budget)})], "budget": budget}
+        reply = receipt.output
+        told = {"response_metadata": {**reply.response_metadata, METADATA_KEY: dict(budget)}}
+        return {"messages": [reply.model_copy(update=told)], "budget": budget}
