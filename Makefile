@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 TESTERS := hypothesis pytest pytest-asyncio pytest-xdist
-LANGCHAIN_TESTS := meter executor several budgeted decorator chain_shapes tuned recorder
-LANGGRAPH_TESTS := langgraph_nodes agent_facts agents seeing
+LANGCHAIN_TESTS := meter feedback executor several budgeted decorator chain_shapes tuned recorder
+LANGGRAPH_TESTS := langgraph_nodes grading_node agent_facts agents seeing
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test coverage test-floors lint bench clean

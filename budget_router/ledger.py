@@ -116,6 +116,14 @@ class Ledger(Protocol):
         """The decision with the latest `decided_at`, of one thread or of all; raises UnknownDecision."""
         ...
 
+    def of_run(self, run_id: str) -> list[LoggedDecision]:
+        """The decisions that bear a run's id, oldest first; none where nothing was decided in it."""
+        ...
+
+    def of_call(self, call_id: str) -> LoggedDecision:
+        """The decision that a call was made for; raises UnknownDecision."""
+        ...
+
     def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:
         """Decisions of `since <= decided_at < until`, oldest first, streamed."""
         ...

@@ -92,6 +92,7 @@ class MemoryLedger:
         self._entries: dict[str, _Entry] = {}
         self._timeline: list[tuple[datetime, int, str]] = []
         self._threads: dict[str, list[tuple[datetime, int, str]]] = defaultdict(list)
+        self._runs: dict[str, list[tuple[datetime, int, str]]] = defaultdict(list)
         self._calls: dict[str, Call] = {}
         self._calls_of: dict[str, list[str]] = defaultdict(list)
         self._settlements: dict[str, Settlement] = {}
@@ -112,6 +113,8 @@ class MemoryLedger:
                 insort(self._timeline, moment)
                 if decision.thread_id is not None:
                     insort(self._threads[decision.thread_id], moment)
+                if decision.run_id is not None:
+                    insort(self._runs[decision.run_id], moment)
             return self._entries[decision.id].decision
 
     def open_call(self, call: Call) -> None:
@@ -182,6 +185,18 @@ class MemoryLedger:
                 of = "" if thread_id is None else f" of thread {thread_id!r}"
                 raise UnknownDecision(f"no decision{of} stands in this ledger: record one first, with its thread_id")
             return self.decision(moments[-1][-1])
+
+    def of_run(self, run_id: str) -> list[LoggedDecision]:
+        """The decisions that bear a run's id, oldest first; none where nothing was decided in it."""
+        with self._lock:
+            return [self.decision(decision_id) for _, _, decision_id in self._runs.get(run_id, ())]
+
+    def of_call(self, call_id: str) -> LoggedDecision:
+        """The decision that a call was made for; raises UnknownDecision."""
+        with self._lock:
+            if call_id not in self._calls:
+                raise UnknownDecision(f"no call {call_id!r} stands in this ledger: record it first, or look for it in another")
+            return self.decision(self._calls[call_id].decision_id)
 
     def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:
         """Decisions of `since <= decided_at < until`, oldest first, streamed."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -35,7 +35,19 @@ from budget_router.policies.cold_start import ColdStart
 from budget_router.policies.contract import Policy, Prediction
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.policies.second_look import second_look
-from budget_router.records import Call, Decision, Outcome, Reason, Sample, Settlement, Spend, hash_text, new_id, now
+from budget_router.records import (
+    Call,
+    Decision,
+    LoggedDecision,
+    Outcome,
+    Reason,
+    Sample,
+    Settlement,
+    Spend,
+    hash_text,
+    new_id,
+    now,
+)
 from budget_router.serving import Serving
 from budget_router.strategies import Result
 from budget_router.tariffs import Tariffs
@@ -51,6 +63,10 @@ DEFAULT_RELOAD_SECONDS = 2.0
 """How often a serving router asks the registry whether another policy was promoted."""
 DEFAULT_SHARE_SECONDS = 1.0
 """How often a serving router tells the ledger what it has spent, and hears what others have."""
+
+
+_AGAIN = ".again"
+"""Ends the id of a decision that another was reconsidered by."""
 
 
 class BudgetRouter:
@@ -175,7 +191,7 @@ class BudgetRouter:
             prompt_tokens: most tokens that will be sent for each answer, where more than the task's text is: a system prompt,
                 a conversation; hard caps reserve by it.
             decision_id: a decision that already stands under this id is returned as it stands, so a retry decides once.
-            run_id: kept with the decision.
+            run_id: kept with the decision; `grade` finds all decisions of a run.
             thread_id: kept with the decision; `grade` finds the latest decision of a thread.
 
         Raises:
@@ -260,7 +276,7 @@ class BudgetRouter:
         )
         if look is None:
             return None
-        action, again_id = self.menu.action(look.then.name), f"{decision.id}.again"
+        action, again_id = self.menu.action(look.then.name), f"{decision.id}{_AGAIN}"
         try:
             run = run_of(pacer.budget.window, decision.thread_id, decision.run_id, decision.id)
             _, executed = self._capping.fitted(task, action, pacer.budget, decision_id=again_id, run=run, is_forced=True)
@@ -446,41 +462,98 @@ class BudgetRouter:
         self.watchers.tell(lambda watcher: watcher.settled(decision, settlement, is_first=is_first))
         return settlement
 
+    @overload
     def grade(
         self,
         decision_id: str | None = None,
         *,
         score: float,
         thread_id: str | None = None,
+        run_id: None = None,
         answer_scores: Mapping[str, float] | None = None,
         source: str = "user",
-    ) -> Outcome:
+        graded_at: datetime | None = None,
+    ) -> Outcome: ...
+
+    @overload
+    def grade(
+        self,
+        *,
+        score: float,
+        run_id: str,
+        answer_scores: Mapping[str, float] | None = None,
+        source: str = "user",
+        graded_at: datetime | None = None,
+    ) -> tuple[Outcome, ...]: ...
+
+    def grade(
+        self,
+        decision_id: str | None = None,
+        *,
+        score: float,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        answer_scores: Mapping[str, float] | None = None,
+        source: str = "user",
+        graded_at: datetime | None = None,
+    ) -> Outcome | tuple[Outcome, ...]:
         """Record how good an answer was, whenever that is known; a later grade corrects an earlier one.
+
+        A verdict on a run is one on each of its decisions, for all of its steps led to what it came to. Left out are decisions
+        that failed, and votes that were reconsidered: their answers led nowhere.
 
         Args:
             decision_id: of the graded decision.
             score: quality in [0, 1].
             thread_id: grade the latest decision of this thread instead.
+            run_id: grade the decisions of this run instead, such as those of one invocation of a graph.
             answer_scores: quality of each distinct answer that was drawn, by the normalised answer; with it one vote of k samples
-                tells what every smaller vote would have scored.
+                tells what every smaller vote would have scored. Not for a run of several decisions, whose tasks differ.
             source: who says so.
+            graded_at: when it was said, now unless told; all else equal, a grade of the same moment is the same grade.
+
+        Returns:
+            The grade that was recorded; of a run all of them, oldest decision first.
 
         Raises:
             UnknownDecision: no such decision stands in the ledger.
         """
-        if (decision_id is None) == (thread_id is None):
-            raise InvalidInput("grade needs a decision_id or a thread_id, and only one of them")
-        if decision_id is None:
-            decision_id = self.ledger.latest(thread_id=str(thread_id)).decision.id
+        if (decision_id, thread_id, run_id).count(None) != 2:
+            raise InvalidInput("grade needs a decision_id, a thread_id or a run_id, and only one of them")
+        if run_id is not None:
+            decision_ids = [logged.decision.id for logged in self.answered_in(run_id)]
+            if answer_scores and len(decision_ids) > 1:
+                raise InvalidInput(
+                    f"answer_scores are of one task, and run {run_id!r} made {len(decision_ids)} decisions: grade them by id"
+                )
+        elif decision_id is not None:
+            decision_ids = [decision_id]
+        else:
+            decision_ids = [self.ledger.latest(thread_id=thread_id).decision.id]
         salt = self.ledger.salt
-        outcome = Outcome(
-            decision_id=decision_id,
-            score=score,
-            source=source,
-            answer_scores={hash_text(answer, salt=salt): value for answer, value in (answer_scores or {}).items()},
+        scores = {hash_text(answer, salt=salt): value for answer, value in (answer_scores or {}).items()}
+        at = now() if graded_at is None else graded_at
+        outcomes = tuple(
+            Outcome(decision_id=one, score=score, source=source, answer_scores=scores, graded_at=at) for one in decision_ids
         )
-        self.ledger.record_outcome(outcome)
-        return outcome
+        for outcome in outcomes:
+            self.ledger.record_outcome(outcome)
+        return outcomes[0] if run_id is None else outcomes
+
+    def answered_in(self, run_id: str) -> list[LoggedDecision]:
+        """The decisions of a run whose answers led to what it came to, oldest first: those that a verdict on the run grades.
+
+        Raises:
+            UnknownDecision: there is none.
+        """
+        made = self.ledger.of_run(run_id)
+        stand = [logged for logged in made if not (logged.settlement and logged.settlement.status == "failed")]
+        if not stand:
+            found = "no decision" if not made else f"none but failed decisions, {len(made)} of them,"
+            raise UnknownDecision(f"{found} of run {run_id!r} to grade: give a `run_id` as decisions bear it")
+        decisions = [logged.decision for logged in stand]
+        reconsidered = {decision.id.removesuffix(_AGAIN) for decision in decisions if decision.reason == "reconsidered"}
+        return [logged for logged in stand if logged.decision.id not in reconsidered]
 
     def reload(self) -> bool:
         """Serve the policy that the registry has promoted, if it is another one; tell whether it changed.

@@ -18,6 +18,7 @@ def back_to_the_first_schema(execute: Callable[[str], object]) -> None:
         "DROP TABLE task_ngrams",
         "DROP TABLE erasures",
         "DROP INDEX which_decisions_are_about_a_task",
+        "DROP INDEX what_was_decided_in_a_run",
         f"UPDATE {VERSION_TABLE} SET version_num = '0001'",
     ):
         execute(statement)

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from langchain_core.messages import AIMessage, SystemMessage
@@ -372,11 +373,16 @@ def test_a_thread_is_graded_by_its_name(invoke: Invoke) -> None:
 
 
 def test_the_decision_stands_under_the_run_of_its_call() -> None:
-    from uuid import uuid4
-
     run_id, router = uuid4(), routed(SingleShot())
     budget(ScriptedModel(["4"]), router=router).invoke("2 + 2?", {"run_id": run_id})
     assert entries(router)[0].decision.run_id == str(run_id)
+
+
+def test_a_step_of_a_longer_chain_stands_under_the_run_that_was_invoked(invoke: Invoke) -> None:
+    run_id, router = uuid4(), routed(SingleShot())
+    invoke(PROMPT | budget(ScriptedModel(["4"]), router=router) | TEXT, ASKED, {"run_id": run_id})
+    (outcome,) = router.grade(run_id=str(run_id), score=1.0)
+    assert outcome.decision_id == entries(router)[0].decision.id
 
 
 def test_tokens_of_a_single_sample_are_streamed_and_those_of_several_are_not() -> None:

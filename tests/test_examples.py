@@ -1,10 +1,18 @@
+import json
 import os
+import runpy
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph.state import CompiledStateGraph
+from packaging.requirements import Requirement
 
+SERVER = Path(__file__).parent.parent / "examples" / "langgraph_server"
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 
@@ -18,3 +26,32 @@ def test_every_example_runs_offline_under_strict_checkpoints_and_without_a_warni
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert "Deserializing unregistered" not in done.stderr
+
+
+def test_the_servers_graph_is_found_by_its_file_compiles_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As LangGraph's server does: it reads the file, imports what it names, and brings a checkpointer of its own."""
+    told = json.loads((SERVER / "langgraph.json").read_text())
+    monkeypatch.setenv("LEDGER_URL", f"sqlite:///{tmp_path}/spend.db")
+    assert set(told) <= {"dependencies", "graphs", "env", "python_version"}
+    assert all((SERVER / folder).is_dir() for folder in told["dependencies"])
+    for place in told["graphs"].values():
+        file, _, name = place.partition(":")
+        module = runpy.run_path(str(SERVER / file))
+        agent = module[name]
+        assert isinstance(agent, CompiledStateGraph)
+        assert agent.checkpointer is None
+
+        served = agent.copy({"checkpointer": InMemorySaver()})
+        thread = {"configurable": {"thread_id": "t-1"}, "run_id": uuid4()}
+        reply = served.invoke({"messages": [("user", "What is 27 + 41?")]}, thread)["messages"][-1]
+        (outcome,) = module["router"].grade(run_id=str(thread["run_id"]), score=1.0)
+        assert reply.text == "Answer: 68"
+        assert outcome.decision_id == reply.response_metadata["budget_router"]["decision_id"]
+        module["ledger"].close()
+
+
+def test_the_server_installs_what_its_graph_imports() -> None:
+    (wanted,) = map(Requirement, (SERVER / "requirements.txt").read_text().splitlines())
+    offered = metadata("budget-router")
+    assert wanted.name == offered["Name"]
+    assert wanted.extras <= set(offered.get_all("Provides-Extra") or [])

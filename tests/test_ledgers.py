@@ -35,6 +35,7 @@ from budget_router.testing import (
 from budget_router_sql import SqlLedger, on_sqlite
 from budget_router_sql.backend import backend_of
 from budget_router_sql.engine import Database
+from budget_router_sql.reading import decision_of_call, decisions_of_run
 from budget_router_sql.schema import REVISION, erasures, metadata, paces
 
 
@@ -464,6 +465,15 @@ def test_a_ledger_of_a_newer_version_is_left_as_it_is(path):
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("UPDATE budget_router_version SET version_num = '9999'")
     refused(NewerLedger, path, match="schema 9999.*upgrade budget-router")
+
+
+@pytest.mark.parametrize("question", [decisions_of_run("r"), decision_of_call("c")])
+def test_runs_and_calls_are_looked_up_without_reading_a_table_through(path, question):
+    with SqlLedger(url_of(path)) as ledger, ledger.database.read() as connection:
+        asked = question.compile(connection, compile_kwargs={"literal_binds": True})
+        plan = [step for *_, step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}")]
+    assert any("decisions" in step for step in plan)
+    assert not any(step.startswith("SCAN") for step in plan), plan
 
 
 def test_an_empty_file_becomes_a_ledger(path):

@@ -255,9 +255,9 @@ def test_an_unknown_decision_is_neither_settled_nor_graded():
         router().grade(thread_id="nowhere", score=1.0)
 
 
-@pytest.mark.parametrize("place", [{}, {"decision_id": "d", "thread_id": "t"}])
-def test_a_grade_is_for_one_decision(place):
-    with pytest.raises(InvalidInput, match="a decision_id or a thread_id, and only one"):
+@pytest.mark.parametrize("place", [{}, {"decision_id": "d", "thread_id": "t"}, {"thread_id": "t", "run_id": "r"}])
+def test_a_grade_is_for_a_decision_a_thread_or_a_run(place):
+    with pytest.raises(InvalidInput, match="a decision_id, a thread_id or a run_id, and only one"):
         router().grade(**place, score=1.0)
 
 
@@ -280,6 +280,72 @@ def test_a_thread_grades_its_latest_decision_and_a_later_grade_corrects():
     outcome = ledger.decision(latest.id).outcome
     assert (outcome.score, outcome.source) == (1.0, "user")
     assert outcome.answer_scores == {hash_text("68", salt=ledger.salt): 1.0}
+
+
+def graded(ledger):
+    """Scores by decision, of those that have one."""
+    return {logged.decision.id: logged.outcome.score for logged in ledger.read() if logged.outcome}
+
+
+def test_a_verdict_on_a_run_is_one_on_each_of_its_decisions():
+    ledger = MemoryLedger()
+    grading = router(ledger)
+    for name in ("plan", "work"):
+        grading.decide(TASK, decision_id=name, run_id="run", thread_id="thread")
+    grading.decide(TASK, decision_id="other", run_id="run 2", thread_id="thread")
+    outcomes = grading.grade(run_id="run", score=0.5, source="verifier")
+    assert [(outcome.decision_id, outcome.source) for outcome in outcomes] == [("plan", "verifier"), ("work", "verifier")]
+    assert graded(ledger) == {"plan": 0.5, "work": 0.5}
+
+
+def test_a_verdict_on_a_run_leaves_out_what_led_nowhere():
+    ledger = MemoryLedger()
+    grading = router(ledger)
+    for name in ("failed", "vote", "last"):
+        grading.decide(TASK, decision_id=name, run_id="run")
+    grading.settle(ledger.decision("failed").decision, Spend(), status="failed")
+    vote = ledger.decision("vote").decision
+    for of, again in (("vote", "vote.again"), ("last", "last.again")):
+        retaken = vote.model_copy(update={"id": again, "reason": "reconsidered"})
+        ledger.record_decision(retaken, TASK, MENU)
+        if of == "last":  # the second look brought nothing, so the vote's own answer was served
+            grading.settle(retaken, Spend(), status="failed")
+    grading.grade(run_id="run", score=1.0)
+    assert graded(ledger) == {"vote.again": 1.0, "last": 1.0}
+
+
+def test_a_run_without_an_answer_has_nothing_to_grade():
+    ledger = MemoryLedger()
+    grading = router(ledger)
+    with pytest.raises(UnknownDecision, match="no decision of run 'run'"):
+        grading.grade(run_id="run", score=1.0)
+    grading.settle(grading.decide(TASK, run_id="run"), Spend(), status="failed")
+    with pytest.raises(UnknownDecision, match="none but failed decisions, 1 of them"):
+        grading.grade(run_id="run", score=1.0)
+    assert graded(ledger) == {}
+
+
+def test_answers_are_scored_in_a_run_of_one_decision_alone():
+    ledger = MemoryLedger()
+    grading = router(ledger)
+    grading.decide(TASK, run_id="run")
+    (outcome,) = grading.grade(run_id="run", score=1.0, answer_scores={"68": 1.0})
+    assert outcome.answer_scores == {hash_text("68", salt=ledger.salt): 1.0}
+    grading.decide(TASK, run_id="run")
+    with pytest.raises(InvalidInput, match="made 2 decisions: grade them by id"):
+        grading.grade(run_id="run", score=0.0, answer_scores={"68": 1.0})
+    assert list(graded(ledger).values()) == [1.0]
+
+
+def test_a_grade_of_an_earlier_moment_does_not_undo_a_later_one():
+    ledger = MemoryLedger()
+    grading = router(ledger)
+    decision = grading.decide(TASK, run_id="run")
+    grading.grade(decision.id, score=1.0)
+    grading.grade(decision.id, score=0.0, graded_at=decision.decided_at)
+    assert graded(ledger) == {decision.id: 1.0}
+    with pytest.raises(InvalidInput, match="graded_at"):
+        grading.grade(decision.id, score=0.0, graded_at=decision.decided_at.replace(tzinfo=None))
 
 
 def call(**fields):

@@ -215,6 +215,7 @@ def what_nobody_decided_is_refused(ledger: Ledger) -> None:
         lambda: ledger.record_outcome(example_outcome()),
         lambda: ledger.decision("d1"),
         lambda: ledger.latest(thread_id="unknown"),
+        lambda: ledger.of_call("c1"),
     ]
     for attempt in attempts:
         refuses(attempt, UnknownDecision)
@@ -281,6 +282,25 @@ def the_latest_decision_of_a_thread_is_found(ledger: Ledger) -> None:
     recorded(ledger, example_decision("other", minutes=3, thread_id="other"), example_decision("none", minutes=4, thread_id=None))
     assert ledger.latest(thread_id="thread") == ledger.decision("new")
     assert ledger.latest() == ledger.decision("none")
+
+
+@promise
+def the_decisions_of_a_run_are_found_oldest_first(ledger: Ledger) -> None:
+    recorded(ledger, example_decision("late", minutes=2), example_decision("b"), example_decision("a"))
+    recorded(ledger, example_decision("other", run_id="run 2"), example_decision("none", run_id=None))
+    ledger.record_outcome(example_outcome("late"))
+    assert ledger.of_run("run") == [ledger.decision(name) for name in ("b", "a", "late")]
+    assert [logged.decision.id for logged in ledger.of_run("run 2")] == ["other"]
+    assert ledger.of_run("unknown") == []
+
+
+@promise
+def a_call_finds_its_decision_opened_or_closed(ledger: Ledger) -> None:
+    recorded(ledger, example_decision("a"), example_decision("b"))
+    ledger.open_call(example_call("opened", "a", status="open"))
+    ledger.close_call(example_call("closed", "b"))
+    assert ledger.of_call("opened") == ledger.decision("a")
+    assert ledger.of_call("closed") == ledger.decision("b")
 
 
 @promise

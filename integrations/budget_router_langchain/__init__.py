@@ -10,6 +10,7 @@ from budget_router_langchain.budgeted import Budgeted, budget
 from budget_router_langchain.bundles import LabelledTask
 from budget_router_langchain.decorator import BudgetedFunction, budgeted
 from budget_router_langchain.executor import aexecute, execute
+from budget_router_langchain.feedback import grade_from_langsmith
 from budget_router_langchain.meter import Listener, SpendMeter, meter
 from budget_router_langchain.purse import SpendLimit
 from budget_router_langchain.receipt import Receipt
@@ -33,6 +34,7 @@ __all__ = [
     "budgeted",
     "busy_seconds",
     "execute",
+    "grade_from_langsmith",
     "meter",
     "record",
     "tuned",

@@ -25,6 +25,10 @@ class BudgetState(TypedDict, total=False):
     """What all settled decisions of the thread came to, as `spend` tells it of one."""
     n_settled: int
     """How many those are."""
+    n_abreast: int
+    """Where several were made in one step: how many; this is the last of them."""
+    score: float
+    """Once a `GradeNode` has graded it."""
 
 
 def decided(decision: Decision, before: BudgetState | None = None) -> BudgetState:

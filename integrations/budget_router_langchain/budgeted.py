@@ -329,7 +329,7 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
         return self.router.decide(
             task,
             strategy=said.get(STRATEGY_KEY),
-            run_id=run_id and str(run_id),
+            run_id=run_id and str(meter.root(run_id)),
             thread_id=None if thread_id is None else str(thread_id),
         )
 

@@ -23,8 +23,11 @@ from budget_router_langgraph.wanting import NameSource, NumberSource, Wants
 _log = logging.getLogger("budget_router")
 
 
-class _Node(Runnable[Any, Update]):
-    """A step that reads the state, keeps the books, and writes `budget`: `act` does it, in a thread where the graph is async."""
+class Node(Runnable[Any, Update]):
+    """A step that reads the state, keeps the books, and writes `budget`: `act` does it, in a thread where the graph is async.
+
+    Where there is nothing to do, nothing is written and nobody told.
+    """
 
     event: str
 
@@ -36,6 +39,8 @@ class _Node(Runnable[Any, Update]):
         """Act on a state."""
         config = ensure_config(config)
         budget = self.act(input, config)
+        if budget is None:
+            return {}
         emit(self.event, budget, config)
         return {"budget": budget}
 
@@ -43,15 +48,17 @@ class _Node(Runnable[Any, Update]):
         """Act on a state, the ledger's reads and writes in a thread."""
         config = ensure_config(config)
         budget = await asyncio.to_thread(self.act, input, config)
+        if budget is None:
+            return {}
         await aemit(self.event, budget, config)
         return {"budget": budget}
 
-    def act(self, state: object, config: RunnableConfig) -> BudgetState:
-        """What the node is for."""
+    def act(self, state: object, config: RunnableConfig) -> BudgetState | None:
+        """What the node is for; `None` where there is nothing to do."""
         raise NotImplementedError
 
 
-class BudgetNode(_Node):
+class BudgetNode(Node):
     """Decides how much the task deserves and writes the decision to `state["budget"]`.
 
     From then on the model calls of the same graph run are booked to the decision, until `SettleNode` or the next decision.
@@ -98,7 +105,7 @@ class BudgetNode(_Node):
         return decided(decision, field_of(state, "budget"))
 
 
-class SettleNode(_Node):
+class SettleNode(Node):
     """Settles the decision in `state["budget"]` with all the calls that the ledger has of it, and writes the spend there.
 
     Args:

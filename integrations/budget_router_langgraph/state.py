@@ -23,14 +23,19 @@ class BudgetChannel(LastValue[BudgetState]):
     __slots__ = ()
 
     def update(self, values: Sequence[BudgetState]) -> bool:
-        """Take what the nodes of a step have written."""
-        spends = [Spend.model_validate(value["spend"]) for value in values if "spend" in value]
-        if len(values) < 2 or not spends:
-            return super().update(values[-1:])
+        """Take what the nodes of a step have written; a decision that is told again, as when it is graded, is no other one."""
         before: BudgetState = (self.get() if self.is_available() else None) or {}
+        is_over = "spend" in before
+        others = [value for value in values if not (is_over and value.get("decision_id") == before.get("decision_id"))]
+        if len(others) < 2:
+            return super().update((others or values)[-1:])
+        last: BudgetState = {**others[-1], "n_abreast": len(others)}
+        spends = [Spend.model_validate(value["spend"]) for value in others if "spend" in value]
+        if not spends:
+            return super().update([last])
         so_far = sum(spends, Spend.model_validate(before.get("so_far", {})))
         n_settled = before.get("n_settled", 0) + len(spends)
-        return super().update([{**values[-1], "so_far": so_far.model_dump(), "n_settled": n_settled}])
+        return super().update([{**last, "so_far": so_far.model_dump(), "n_settled": n_settled}])
 
 
 class BudgetIO(TypedDict, total=False):

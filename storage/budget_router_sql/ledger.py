@@ -31,7 +31,7 @@ from budget_router_sql.hashed_text import HashedText
 from budget_router_sql.leases import SqlLeaseBook
 from budget_router_sql.migrate import make_ready
 from budget_router_sql.paces import SqlPaceBook
-from budget_router_sql.reading import Window, assembled, latest_decision, one_decision, stream
+from budget_router_sql.reading import Window, assembled, decision_of_call, decisions_of_run, latest_decision, one_decision, stream
 from budget_router_sql.registry import SqlRegistry
 from budget_router_sql.schema import decisions, erasures, meta, task_ngrams
 from budget_router_sql.solves import SqlSolves
@@ -196,6 +196,14 @@ class SqlLedger:
         of = "" if thread_id is None else f" of thread {thread_id!r}"
         return self._only(latest_decision(thread_id), f"no decision{of} stands in {self._database.shown_url}")
 
+    def of_run(self, run_id: str) -> list[LoggedDecision]:
+        """The decisions that bear a run's id, oldest first; none where nothing was decided in it."""
+        return self._found(decisions_of_run(run_id))
+
+    def of_call(self, call_id: str) -> LoggedDecision:
+        """The decision that a call was made for; raises UnknownDecision."""
+        return self._only(decision_of_call(call_id), f"no call {call_id!r} stands in {self._database.shown_url}")
+
     def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:
         """Decisions of `since <= decided_at < until`, oldest first, streamed; a slow reader holds up no writer."""
         return stream(self._database, self._hashed, self._window(since, until))
@@ -319,12 +327,15 @@ class SqlLedger:
             self._writer.catch_up()
 
     def _only(self, question: Select[Any], not_found: str) -> LoggedDecision:  # Any: a row of many columns
-        self._catch_up()
-        with self._database.read() as connection:
-            found = assembled(connection, connection.execute(question).mappings(), self._hashed)
+        found = self._found(question)
         if not found:
             raise UnknownDecision(f"{not_found}: record it first, or look for it elsewhere")
         return found[0]
+
+    def _found(self, question: Select[Any]) -> list[LoggedDecision]:  # Any: as above
+        self._catch_up()
+        with self._database.read() as connection:
+            return assembled(connection, connection.execute(question).mappings(), self._hashed)
 
 
 def _check_zone(moment: datetime) -> None:

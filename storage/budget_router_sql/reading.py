@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import BigInteger, Connection, RowMapping, Select, Table, bindparam, select, tuple_
+from sqlalchemy import BigInteger, Connection, RowMapping, Select, Table, bindparam, func, select, tuple_
 
 from budget_router.records import Call, LoggedDecision, Outcome, Sample
 from budget_router_sql.engine import Database
@@ -45,6 +45,19 @@ def latest_decision(thread_id: str | None) -> Select[Any]:
     """The decision that was made last, in one thread or in all, with its menu."""
     question = _WITH_MENU.order_by(decisions.c.decided_at.desc(), decisions.c.position.desc()).limit(1)
     return question if thread_id is None else question.where(decisions.c.thread_id == thread_id)
+
+
+def decisions_of_run(run_id: str) -> Select[Any]:
+    """The decisions that bear a run's id, oldest first, with their menus."""
+    return _WITH_MENU.where(decisions.c.run_id == run_id).order_by(*_PLACE)
+
+
+def decision_of_call(call_id: str) -> Select[Any]:
+    """The decision that a call was made for, by its closing, else by its opening, with its menu."""
+    closing, opening = (
+        select(calls.c.decision_id).where(calls.c.id == call_id).scalar_subquery() for calls in (call_closings, call_openings)
+    )
+    return _WITH_MENU.where(decisions.c.id == func.coalesce(closing, opening))
 
 
 def in_window(question: Select[Any]) -> Select[Any]:

@@ -30,7 +30,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """Migration that the tables below are the result of."""
 VERSION_TABLE = "budget_router_version"
 
@@ -141,6 +141,7 @@ decisions = Table(
     Index("which_decisions_fall_in_a_window", "decided_at", "position"),
     Index("what_was_last_decided_in_a_thread", "thread_id", "decided_at", "position"),
     Index("which_decisions_are_about_a_task", "task_id"),
+    Index("what_was_decided_in_a_run", "run_id"),
 )
 
 task_ngrams = Table("task_ngrams", metadata, _of_a_decision(primary_key=True), Column("counts", LargeBinary, nullable=False))
