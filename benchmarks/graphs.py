@@ -36,8 +36,8 @@ N_REQUESTS = 6
 """Of an uninterrupted run."""
 KILLED_AT_MOST = 3
 """Times that one run is killed before it is let finish."""
-THREAD_CALL_SECONDS = 1.0
-"""Of the model that many threads ask: a short answer of a hosted one."""
+THREAD_CALL_SECONDS = 4.0
+"""Of the model that many threads ask: an answer of some hundred tokens."""
 
 
 @dataclass(frozen=True)
