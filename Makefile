@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TESTERS := hypothesis pytest pytest-asyncio pytest-xdist
 LANGCHAIN_TESTS := meter feedback executor several budgeted decorator chain_shapes tuned recorder
-LANGGRAPH_TESTS := langgraph_nodes grading_node agent_facts agents seeing
+LANGGRAPH_TESTS := langgraph_nodes langgraph_once wanting grading_node agent_facts agents seeing
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test coverage test-floors lint bench clean
@@ -15,12 +15,12 @@ demo: $(VENV)/.ready
 # each of the two workers has a core
 test: export OPENBLAS_NUM_THREADS := 1
 test: lint $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # the same, watched line by line, takes half as long again
 coverage: export OPENBLAS_NUM_THREADS := 1
 coverage: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -n 2 --dist worksteal
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -n 2 --dist loadgroup
 
 # the oldest frameworks that pyproject.toml admits: LangChain's core alone, and LangGraph with its agents
 test-floors: $(VENV)/floors/langchain/.ready $(VENV)/floors/langgraph/.ready
