@@ -15,12 +15,12 @@ demo: $(VENV)/.ready
 # each of the two workers has a core
 test: export OPENBLAS_NUM_THREADS := 1
 test: lint $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 # the same, watched line by line, takes half as long again
 coverage: export OPENBLAS_NUM_THREADS := 1
 coverage: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -n 2 --dist loadgroup
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -n 2
 
 # the oldest frameworks that pyproject.toml admits: LangChain's core alone, and LangGraph with its agents
 test-floors: $(VENV)/floors/langchain/.ready $(VENV)/floors/langgraph/.ready

@@ -237,7 +237,7 @@ def test_weights_that_weigh_nothing_are_refused(weights, fault):
 @pytest.fixture(scope="module")
 def client():
     distributed = pytest.importorskip("dask.distributed", reason="the dask extra is not installed")
-    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": ":0"}
     with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
         yield client
 

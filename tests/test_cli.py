@@ -10,8 +10,6 @@ import pytest
 
 from budget_router_cli import main
 
-pytestmark = pytest.mark.xdist_group("the demo")  # one worker makes what these share
-
 COMMAND = [sys.executable, "-c", "from budget_router_cli import main; main()"]
 
 

@@ -16,8 +16,6 @@ from budget_router.errors import InvalidInput
 from budget_router_cli.menu_file import read_menu
 from budget_router_cli.task_file import read_tasks
 
-pytestmark = pytest.mark.xdist_group("a recording")  # one worker makes what these share
-
 SCRIPTED = """
 import langchain.chat_models
 from tests.scripted import ScriptedModel
