@@ -1,7 +1,8 @@
-"""What is too dear to start for every test."""
+"""What many tests share: a server that is too dear to start for each, and the two doors of a graph."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,3 +17,11 @@ def postgres() -> "Iterator[Postgres]":
 
     with running_postgres() as server:
         yield server
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Invoke a graph by either of its doors."""
+    if request.param == "sync":
+        return lambda graph, *given, **settings: graph.invoke(*given, **settings)
+    return lambda graph, *given, **settings: asyncio.run(graph.ainvoke(*given, **settings))

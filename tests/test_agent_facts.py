@@ -1,6 +1,5 @@
 """What policies are told of an agent's state: how far it is, by default; nothing, or what the user says, if asked."""
 
-import asyncio
 import math
 from collections.abc import Callable
 from typing import Any
@@ -28,14 +27,6 @@ class Ticket(TypedDict, total=False):
 @pytest.fixture
 def router() -> BudgetRouter:
     return BudgetRouter(Menu([SelfConsistency(k=3)]), Budget(per_task=1e6))
-
-
-@pytest.fixture(params=["sync", "async"])
-def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Invoke a graph by either of its doors."""
-    if request.param == "sync":
-        return lambda graph, *given: graph.invoke(*given)
-    return lambda graph, *given: asyncio.run(graph.ainvoke(*given))
 
 
 def reasoning(router: BudgetRouter, schema: Any = MessagesState, **options: Any) -> Any:

@@ -1,6 +1,5 @@
 """A verdict in the state becomes the grade of the decision that led to it, once, however often the node runs."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,14 +43,6 @@ def ledger() -> CountingLedger:
 @pytest.fixture
 def router(ledger: CountingLedger) -> BudgetRouter:
     return BudgetRouter(Menu([SelfConsistency(k=3)]), Budget(per_task=1e6), ledger=ledger)
-
-
-@pytest.fixture(params=["sync", "async"])
-def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Invoke a graph by either of its doors."""
-    if request.param == "sync":
-        return lambda graph, *given, **settings: graph.invoke(*given, **settings)
-    return lambda graph, *given, **settings: asyncio.run(graph.ainvoke(*given, **settings))
 
 
 @pytest.fixture(autouse=True)

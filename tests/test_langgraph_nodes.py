@@ -63,14 +63,6 @@ def router(ledger: Ledger) -> BudgetRouter:
     return BudgetRouter(Menu([VOTE]), Budget(per_task=1e6), ledger=ledger)
 
 
-@pytest.fixture(params=["sync", "async"])
-def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Invoke a graph by either of its doors."""
-    if request.param == "sync":
-        return lambda graph, *given, **settings: graph.invoke(*given, **settings)
-    return lambda graph, *given, **settings: asyncio.run(graph.ainvoke(*given, **settings))
-
-
 @pytest.fixture(autouse=True)
 def _memory_stays_flat() -> Iterator[None]:
     before = meter.n_live()

@@ -1,6 +1,5 @@
 """Decided once, billed once, booked once: whatever LangGraph does to an execution of a node."""
 
-import asyncio
 import itertools
 import logging
 import operator
@@ -46,14 +45,6 @@ def router(tmp_path):
         yield BudgetRouter(Menu([VOTE]), Budget(per_task=1e6), ledger=ledger)
 
 
-@pytest.fixture(params=["sync", "async"])
-def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Invoke a graph by either of its doors."""
-    if request.param == "sync":
-        return lambda graph, *given, **settings: graph.invoke(*given, **settings)
-    return lambda graph, *given, **settings: asyncio.run(graph.ainvoke(*given, **settings))
-
-
 @pytest.fixture(params=["nodes", "reasoner"])
 def building(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """A graph that decides, asks a model as often as decided, and settles: in three nodes or in one."""
@@ -90,6 +81,18 @@ def building(request: pytest.FixtureRequest) -> Callable[..., Any]:
         return graph
 
     return build
+
+
+def around(router: BudgetRouter, think: Any, **settings: Any) -> Any:
+    """A graph that decides, runs the user's own node, and settles; `settings` are the decision's."""
+    graph = StateGraph(Question)
+    graph.add_node("budget", BudgetNode(router), **settings)
+    graph.add_node("think", think)
+    graph.add_node("settle", SettleNode(router))
+    graph.add_edge(START, "budget")
+    graph.add_edge("budget", "think")
+    graph.add_edge("think", "settle")
+    return graph
 
 
 def entries(router: BudgetRouter) -> list[LoggedDecision]:
@@ -160,14 +163,7 @@ def test_an_interrupt_inside_a_node_decides_once_and_books_both_times(call: Any,
         drafted = model.invoke(state["question"]).text
         return {"answer": drafted if interrupt({"draft": drafted}) == "fine" else "none"}
 
-    graph = StateGraph(Question)
-    graph.add_node("budget", BudgetNode(router))
-    graph.add_node("think", think)
-    graph.add_node("settle", SettleNode(router))
-    graph.add_edge(START, "budget")
-    graph.add_edge("budget", "think")
-    graph.add_edge("think", "settle")
-    app = graph.compile(checkpointer=InMemorySaver())
+    app = around(router, think).compile(checkpointer=InMemorySaver())
     assert "__interrupt__" in call(app, QUESTION, THREAD)
     assert call(app, Command(resume="fine"), THREAD)["answer"] == "Answer: 4"
     assert [len(entry.calls) for entry in entries(router)] == [2]  # the node ran twice, and so did the model
@@ -201,14 +197,7 @@ def test_a_replay_that_begins_after_a_decision_is_booked_to_it_as_late(
     call: Any, router: BudgetRouter, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = ScriptedModel(["Answer: 4"])
-    graph = StateGraph(Question)
-    graph.add_node("budget", BudgetNode(router))
-    graph.add_node("think", lambda state: {"answer": model.invoke(state["question"]).text})
-    graph.add_node("settle", SettleNode(router))
-    graph.add_edge(START, "budget")
-    graph.add_edge("budget", "think")
-    graph.add_edge("think", "settle")
-    app = graph.compile(checkpointer=InMemorySaver())
+    app = around(router, lambda state: {"answer": model.invoke(state["question"]).text}).compile(checkpointer=InMemorySaver())
     call(app, QUESTION, THREAD)
     call(app, None, before_node(app, "think"))
     (entry,) = entries(router)
@@ -314,14 +303,9 @@ def test_a_decision_out_of_a_cache_is_told_to_book_nothing(
     call: Any, router: BudgetRouter, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = ScriptedModel(["Answer: 4"])
-    graph = StateGraph(Question)
-    graph.add_node("budget", BudgetNode(router), cache_policy=CachePolicy())
-    graph.add_node("think", lambda state: {"answer": model.invoke(state["question"]).text})
-    graph.add_node("settle", SettleNode(router))
-    graph.add_edge(START, "budget")
-    graph.add_edge("budget", "think")
-    graph.add_edge("think", "settle")
-    app = graph.compile(cache=InMemoryCache())
+    app = around(router, lambda state: {"answer": model.invoke(state["question"]).text}, cache_policy=CachePolicy()).compile(
+        cache=InMemoryCache()
+    )
     call(app, QUESTION)
     assert "cache_policy" not in caplog.text
     with caplog.at_level(logging.WARNING, "budget_router"):

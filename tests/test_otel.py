@@ -1,6 +1,5 @@
 """Spans and metrics of what a router decides, calls and settles, as an exporter would send them."""
 
-import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,13 +85,6 @@ class Collector:
 @pytest.fixture
 def collector() -> Collector:
     return Collector()
-
-
-@pytest.fixture(params=["sync", "async"])
-def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    if request.param == "sync":
-        return lambda graph, *given, **settings: graph.invoke(*given, **settings)
-    return lambda graph, *given, **settings: asyncio.run(graph.ainvoke(*given, **settings))
 
 
 def router_of(*strategies: Any, unit: Any = "tokens", **settings: Any) -> BudgetRouter:

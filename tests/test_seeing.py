@@ -84,13 +84,6 @@ def listen(request: pytest.FixtureRequest) -> Listen:
     return request.param
 
 
-@pytest.fixture(params=["sync", "async"])
-def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    if request.param == "sync":
-        return lambda graph, *given, **settings: graph.invoke(*given, **settings)
-    return lambda graph, *given, **settings: asyncio.run(graph.ainvoke(*given, **settings))
-
-
 @pytest.fixture(autouse=True)
 def _memory_stays_flat() -> Iterator[None]:
     before = meter.n_live()

@@ -1,6 +1,5 @@
 """What is asked for with a decision: by the node, by the state, by one run; and what a run or a thread may spend in all."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,14 +38,6 @@ class Context:
 @pytest.fixture
 def router() -> BudgetRouter:
     return BudgetRouter(MENU, budgets=TEAMS, seed=1)
-
-
-@pytest.fixture(params=["sync", "async"])
-def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Invoke a graph by either of its doors."""
-    if request.param == "sync":
-        return lambda graph, *given, **settings: graph.invoke(*given, **settings)
-    return lambda graph, *given, **settings: asyncio.run(graph.ainvoke(*given, **settings))
 
 
 @pytest.fixture(params=["node", "reasoner"])

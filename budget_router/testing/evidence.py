@@ -2,7 +2,7 @@
 
 # ruff: noqa: S101, D103  # an exam asserts, and its names are its sentences
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from budget_router.evidence import Drawn, Evidence
 from budget_router.ledger import Ledger
@@ -40,6 +40,15 @@ def evidence_tells_what_the_records_tell(ledger: Ledger) -> None:
     since, until = NOON + timedelta(minutes=20), NOON + timedelta(minutes=40)
     window = [one for entry in ledger.read(since=since, until=until) if (one := Evidence.of(entry)) is not None]
     assert list(map(_in_order, ledger.evidence(since=since, until=until))) == list(map(_in_order, window))
+
+
+@promise
+def the_end_of_time_is_read_too(ledger: Ledger) -> None:
+    last = example_decision(menu_hash=_MENU.hash, decided_at=datetime.max.replace(tzinfo=UTC))
+    ledger.record_decision(last, Task("?"), _MENU)
+    ledger.record_settlement(example_settlement(last.id))
+    assert [entry.decision for entry in ledger.read()] == [last]
+    assert len(list(ledger.evidence())) == 1
 
 
 @promise

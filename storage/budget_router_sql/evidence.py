@@ -33,11 +33,11 @@ _SURE = 1e-6
 _MANY_TEXTS = 4096
 
 _SPENT = ("prompt_tokens", "completion_tokens", "nano_usd", "seconds")
-_FIRST = outcomes.alias()
+_GRADES = outcomes.alias()
 _LATEST = (
-    select(_FIRST.c.position)
-    .where(_FIRST.c.decision_id == decisions.c.id)
-    .order_by(_FIRST.c.graded_at.desc(), _FIRST.c.position.desc())
+    select(_GRADES.c.position)
+    .where(_GRADES.c.decision_id == decisions.c.id)
+    .order_by(_GRADES.c.graded_at.desc(), _GRADES.c.position.desc())
     .limit(1)
     .scalar_subquery()
 )

@@ -26,8 +26,8 @@ from budget_router_sql.schema import (
 
 BATCH = 1000
 """Decisions held in memory at once while a ledger is read."""
-_BEFORE_ALL = -1
-"""Positions begin above it."""
+_BEFORE_ALL, _AFTER_ALL = -1, 2**63 - 1
+"""Positions lie between them."""
 
 Place = tuple[datetime, int]
 """Where a decision stands in the order of a window: when it was made, and its position."""
@@ -82,7 +82,7 @@ class Window(NamedTuple):
     def between(cls, since: datetime | None, until: datetime | None) -> Self:
         """Those of `since <= decided_at < until`."""
         earliest, latest = (moment.replace(tzinfo=UTC) for moment in (datetime.min, datetime.max))  # noqa: DTZ901  # it has one now
-        return cls((since or earliest, _BEFORE_ALL), (until or latest, _BEFORE_ALL))
+        return cls((since or earliest, _BEFORE_ALL), (latest, _AFTER_ALL) if until is None else (until, _BEFORE_ALL))
 
     @property
     def bounds(self) -> dict[str, datetime | int]:
