@@ -3,6 +3,7 @@
 from budget_router.budget import Budget
 from budget_router.errors import BudgetRouterError
 from budget_router.exporting import Export, export
+from budget_router.log_file import LogFile
 from budget_router.memory import MemoryLedger
 from budget_router.menu import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsistency, SingleShot, Strategy
 from budget_router.policies import load_policy, save_policy
@@ -23,6 +24,7 @@ __all__ = [
     "Escalate",
     "Export",
     "ExtendedCoT",
+    "LogFile",
     "MemoryLedger",
     "Menu",
     "Outcome",
