@@ -1,6 +1,7 @@
 """What settled decisions tell, in plain values: learning reads them by the million, and they were checked when they were made."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Literal, NamedTuple, Self
 
 from budget_router.menu import Escalate, Menu, Strategy
@@ -22,6 +23,8 @@ class Evidence(NamedTuple):
 
     task_id: str
     thread_id: str | None
+    group: str | None
+    decided_at: datetime
     task_text: str | None
     task_ngrams: Mapping[int, int] | None
     metadata: Mapping[str, MetadataValue]
@@ -51,6 +54,8 @@ class Evidence(NamedTuple):
         return cls(
             task_id=decision.task_id,
             thread_id=decision.thread_id,
+            group=decision.group,
+            decided_at=decision.decided_at,
             task_text=entry.task_text,
             task_ngrams=entry.task_ngrams,
             metadata=entry.metadata,

@@ -86,6 +86,16 @@ def table_of(*entries, menu=MENU, unit="tokens"):
     return OutcomeTable.from_log(entries, menu, unit=unit)
 
 
+def test_a_row_knows_when_and_for_whom_it_was_decided():
+    entries = [logged(minutes=minutes, group=group) for minutes, group in ((0.5, "north"), (7, None), (3, "south"))]
+    other = logged(strategy="other", menu=Menu([ExtendedCoT(effort="low", name="other")]))  # tells nothing, so it is left out
+    table = table_of(entries[0], other, *entries[1:])
+    assert table.groups == ("north", None, "south")
+    moments = [entry.decision.decided_at.replace(tzinfo=None) for entry in entries]
+    assert table.decided_at.tolist() == moments
+    assert table.rows(np.array([2])).decided_at.tolist() == moments[2:]
+
+
 # --- smaller votes
 
 

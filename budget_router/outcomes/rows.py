@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -16,6 +17,8 @@ from budget_router.features.projection import NgramCounts
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
 from budget_router.menu import Menu
 from budget_router.outcomes.bundle import Bill, Bundle, Cell, Share, bill, pattern
+
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 class Chances(NamedTuple):
@@ -34,6 +37,7 @@ class Rows:
     metadata: list[Facts] = field(default_factory=list)
     task_ids: list[str] = field(default_factory=list)
     cluster_ids: list[str] = field(default_factory=list)
+    groups: list[str | None] = field(default_factory=list)
     bundles: list[Bundle] = field(default_factory=list)
     """(n_bundles,) that tell different things."""
     chances: list[Chances] = field(default_factory=list)
@@ -42,6 +46,7 @@ class Rows:
     _bills: "array[float]" = field(default_factory=lambda: array("d"))
     _bundle: "array[int]" = field(default_factory=lambda: array("q"))
     _chance: "array[int]" = field(default_factory=lambda: array("q"))
+    _moments: "array[int]" = field(default_factory=lambda: array("q"))
     _is_forced: bytearray = field(default_factory=bytearray)
     _numbers: dict[Hashable, int] = field(default_factory=dict)
 
@@ -81,6 +86,11 @@ class Rows:
         """Whether the strategy was other than drawn."""
         return np.array(self._is_forced, dtype=np.bool_)
 
+    @property
+    def decided_at(self) -> NDArray[np.datetime64]:
+        """(n,) UTC, to the microsecond."""
+        return np.array(self._moments).astype("datetime64[us]")
+
     def _add(self, one: Evidence) -> None:
         structure = _structure(one)
         if structure is None or one.reason == "reconsidered":
@@ -89,6 +99,8 @@ class Rows:
         self.metadata.append(one.metadata)
         self.task_ids.append(one.task_id)
         self.cluster_ids.append(one.thread_id or one.task_id)
+        self.groups.append(one.group)
+        self._moments.append((one.decided_at - _EPOCH) // _MICROSECOND)
         self._structure.extend(structure)
         self._bills.extend(bill(one, self.unit))
         self._is_forced.append(one.reason in {"forced", "capped"})

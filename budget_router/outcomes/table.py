@@ -62,6 +62,10 @@ class OutcomeTable:
     """(n,) facts of each row's task to learn from; `None`: none are known."""
     is_weak: NDArray[np.bool_] | None = None
     """(n, n_strategies) whether an accuracy is what agreement makes probable, and not a grade; `None`: none is."""
+    groups: tuple[str | None, ...] | None = None
+    """(n,) group whose budget each row was decided under, `None` for the budget of all; `None`: not known of any."""
+    decided_at: NDArray[np.datetime64] | None = None
+    """(n,) when, UTC, to the microsecond; `None`: not known of any."""
     weak_doubts: tuple[str, ...] = ()
     """Why weak labels that were asked for were not given."""
 
@@ -155,6 +159,8 @@ class OutcomeTable:
             doubt=None if stages is None else 1 - stages.accepted,
             metadata=tuple(told),
             is_weak=is_weak[rows.bundle][:, None] & ~np.isnan(accuracy) if weak_labels else None,
+            groups=tuple(rows.groups),
+            decided_at=rows.decided_at,
             weak_doubts=weak.doubts if weak else (),
         )
         return table if tells.all() else table.rows(np.flatnonzero(tells))
@@ -243,6 +249,8 @@ class OutcomeTable:
             doubt=None if self.doubt is None else self.doubt[chosen],
             metadata=None if self.metadata is None else tuple(self.metadata[row] for row in chosen),
             is_weak=None if self.is_weak is None else self.is_weak[chosen],
+            groups=None if self.groups is None else tuple(self.groups[row] for row in chosen),
+            decided_at=None if self.decided_at is None else self.decided_at[chosen],
         )
 
 

@@ -75,6 +75,7 @@ def _serve(ledger: Ledger, number: int) -> None:
         minutes=number,
         task_id=f"t{number}",
         thread_id=None if number % 2 else f"thread {number // 4}",
+        group=(None, "north", "süd")[number % 3],
         strategy=strategy,
         propensities=dict(zip(_MENU.names, (0.1, 0.2 + 0.1, 1 - 0.1 - 0.1 - (0.2 + 0.1), 0.1), strict=True)),
         menu_hash=_MENU.hash,

@@ -43,8 +43,11 @@ _LATEST = (
 )
 _SETTLED = in_window(
     select(
-        *(decisions.c[name] for name in ("id", "task_id", "thread_id", "task_text", "metadata", "features")),
-        *(decisions.c[name] for name in ("features_version", "menu_hash", "strategy_settings", "propensities", "reason")),
+        *(decisions.c[name] for name in ("id", "task_id", "thread_id", "group", "decided_at", "task_text", "metadata")),
+        *(
+            decisions.c[name]
+            for name in ("features", "features_version", "menu_hash", "strategy_settings", "propensities", "reason")
+        ),
         *(settlements.c[name] for name in ("status", "answer_key", *_SPENT)),
         outcomes.c.score,
         outcomes.c.answer_scores,
@@ -90,8 +93,8 @@ def _read(database: Database, hashed: HashedText, stretch: Window) -> list[Evide
 def _by_column(backend: Backend, connection: Connection, hashed: HashedText, stretch: Window) -> list[Evidence]:
     """Put a stretch together; raises ValueError, TypeError or LookupError where something is not as it was written."""
     columns = backend.by_column(connection, _SETTLED, stretch.bounds)
-    ids, task_ids, thread_ids, texts, metadata, features, versions, menu_hashes, settings, propensities, reasons, *rest = columns
-    statuses, answers, prompts, completions, money, seconds, scores, answer_scores = rest
+    ids, task_ids, thread_ids, groups, moments, texts, metadata, features, versions, menu_hashes, settings, *rest = columns
+    propensities, reasons, statuses, answers, prompts, completions, money, seconds, scores, answer_scores = rest
     strategy = {text: strategy_of(text) for text in set(settings)}
     menu = {name: menu_of(text) for name, text in connection.execute(_OFFERED)}
     counts = ngrams_of(connection, [name for name, text in zip(ids, texts, strict=True) if text is None], hashed)
@@ -111,6 +114,8 @@ def _by_column(backend: Backend, connection: Connection, hashed: HashedText, str
             Evidence,
             task_ids,
             thread_ids,
+            groups,
+            moments,
             texts,
             map(counts.get, ids),
             map(_parsed, metadata),

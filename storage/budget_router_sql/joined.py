@@ -1,13 +1,14 @@
 """Columns of a file's answer, each in one text: a row that is handed over alone costs more than it takes to find."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from pydantic_core import from_json
 from sqlalchemy import ColumnElement, Double, Select, case, func, literal, select
 
-from budget_router_sql.schema import Json
+from budget_router_sql.schema import Json, UtcTime
 
 _MOST_ROWS = 2**62
 _BETWEEN = "\x1e"
@@ -40,4 +41,9 @@ def _joined(column: ColumnElement[Any]) -> ColumnElement[str]:
 def _parted(column: ColumnElement[Any], text: str | None) -> list[Any]:
     if text is None:  # of no rows
         return []
-    return [one or None for one in text.split(_BETWEEN)] if isinstance(column.type, Json) else from_json(text)
+    if isinstance(column.type, Json):
+        return [one or None for one in text.split(_BETWEEN)]
+    found: list[Any] = from_json(text)
+    if isinstance(column.type, UtcTime):  # a file keeps no time zone
+        return [moment and datetime.fromisoformat(f"{moment}+00:00") for moment in found]
+    return found
