@@ -1,31 +1,28 @@
-"""The commands that look after the books: prove them, and say who spent what."""
+"""The commands that look after the books: prove them, say who spent what, carry them away and bring them up to date."""
 
 import json
-import sys
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from budget_router import export as export_ledger
 from budget_router.records import usd
 from budget_router.reports.escaping import clipped, visible
 from budget_router_cli.menu_file import read_menu
 from budget_router_cli.options import AsJson, LedgerUrl, moment, opened
+from budget_router_cli.terminal import console_of, table_of
 from budget_router_sql import Amount, Audit, SpendRow
 from budget_router_sql import audit as prove
 from budget_router_sql import close_open as close_calls
 from budget_router_sql import doctor as look_over
+from budget_router_sql import migrate as migrate_ledger
 from budget_router_sql import roles as roles_sql
 from budget_router_sql import spend as spend_of
 from budget_router_sql.spend import BY
-
-WIDTH = 100
-"""Characters of a line that is not written to a terminal."""
 
 app = typer.Typer()
 
@@ -87,19 +84,6 @@ def _tell(proof: Audit, *, n_closed: int) -> None:
 
 def _cells(amount: Amount) -> tuple[str, str, str]:
     return f"{amount.prompt_tokens:,}", f"{amount.completion_tokens:,}", f"{usd(amount.nano_usd):,.6f}"
-
-
-def console_of() -> Console:
-    """Where tables go: as wide as the terminal, or as a file can bear."""
-    return Console() if sys.stdout.isatty() else Console(width=WIDTH)
-
-
-def table_of(*heads: str, n_names: int = 1) -> Table:
-    """A table without lines, whose first columns are names, folded where there is no room, and whose others are numbers."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, head in enumerate(heads):
-        table.add_column(head, justify="left" if place < n_names else "right", no_wrap=place >= n_names, overflow="fold")
-    return table
 
 
 @app.command(epilog="Example: budget-router spend --ledger sqlite:///spend.db --by group,strategy --since 30d")
@@ -186,3 +170,31 @@ def doctor(ledger: LedgerUrl, as_json: AsJson = False) -> None:
         console_of().print(told)
     if not checkup.is_healthy:
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: budget-router export spend.parquet --ledger sqlite:///spend.db --since 30d")
+def export(
+    path: Annotated[Path, typer.Argument(help="File to write: .jsonl is exact, .csv and .parquet are tables.")],
+    ledger: LedgerUrl,
+    since: Annotated[str | None, typer.Option(help="Window, e.g. 30d, 12h, or an ISO date.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write decisions with their spend and grades to a file."""
+    with opened(ledger) as book:
+        done = export_ledger(book, path, since=moment(since))
+    if as_json:
+        typer.echo(json.dumps({"path": str(done.path), "n_decisions": done.n_decisions}, indent=1))
+    else:
+        typer.echo(f"{done.n_decisions:,} decisions in {done.path}")
+
+
+@app.command(epilog="Example: budget-router migrate --ledger postgresql+psycopg://owner@host/spend")
+def migrate(ledger: LedgerUrl, as_json: AsJson = False) -> None:
+    """Bring a ledger to the schema of this version, or make one; SQLite files need no such command."""
+    done = migrate_ledger(ledger)
+    if as_json:
+        typer.echo(json.dumps(asdict(done), indent=1))
+    elif done.found == done.revision:
+        typer.echo(f"at schema {done.revision} already")
+    else:
+        typer.echo(f"at schema {done.revision}, {'made anew' if done.found is None else f'migrated from {done.found}'}")

@@ -1,0 +1,52 @@
+"""The commands that look after what was learned: see it, let it serve, take it back."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from budget_router import Menu
+from budget_router import rollback as rollback_policy
+from budget_router_cli.options import AsJson, LedgerUrl, opened
+from budget_router_cli.terminal import talk
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: budget-router policies --ledger sqlite:///spend.db")
+def policies(ledger: LedgerUrl, as_json: AsJson = False) -> None:
+    """List the policies learned for the menu of the latest decision, with their evidence; the active one is marked."""
+    with opened(ledger) as book:
+        menu: Menu = book.latest().menu
+        active = book.registry.active_version(menu.hash)
+        records = [book.registry.load(version) for version in book.registry.versions(menu.hash)]
+    if as_json:
+        rows: list[dict[str, Any]] = [  # Any: JSON
+            {"version": one.version, "active": one.version == active, "created_at": one.created_at.isoformat(), **one.evidence}
+            for one in records
+        ]
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for one in records:
+        mark = "active" if one.version == active else ""
+        gain = one.evidence.get("gain")
+        shown = "gain {:+.3f} [{:+.3f}, {:+.3f}]".format(*gain) if isinstance(gain, list) else ""
+        typer.echo(f"{one.version}  {one.created_at:%Y-%m-%d %H:%M}  {mark:6s}  {shown}")
+    if not records:
+        talk.print("no policy was learned for this menu yet: budget-router refresh", highlight=False)
+
+
+@app.command(epilog="Example: budget-router promote 77ac9cca7023 --ledger sqlite:///spend.db")
+def promote(version: Annotated[str, typer.Argument(help="As `policies` lists it.")], ledger: LedgerUrl) -> None:
+    """Let a saved policy serve; naming an older one rolls back."""
+    with opened(ledger) as book:
+        book.registry.promote(version)
+    typer.echo(f"{version} serves; routers of its menu pick it up within seconds")
+
+
+@app.command(epilog="Example: budget-router rollback --ledger sqlite:///spend.db")
+def rollback(ledger: LedgerUrl, as_json: AsJson = False) -> None:
+    """Let the policy serve again that served before, under the menu of the latest decision; again, the one before that."""
+    with opened(ledger) as book:
+        version = rollback_policy(book, menu=book.latest().menu)
+    typer.echo(json.dumps({"version": version}) if as_json else f"{version} serves again; routers pick it up within seconds")
