@@ -2,6 +2,7 @@
 
 from budget_router.budget import Budget
 from budget_router.errors import BudgetRouterError
+from budget_router.evaluation import Gate, Verdict
 from budget_router.exporting import Export, export
 from budget_router.log_file import LogFile
 from budget_router.memory import MemoryLedger
@@ -25,6 +26,7 @@ __all__ = [
     "Export",
     "ExtendedCoT",
     "LogFile",
+    "Gate",
     "MemoryLedger",
     "Menu",
     "Outcome",
@@ -37,6 +39,7 @@ __all__ = [
     "Tariff",
     "Tariffs",
     "Task",
+    "Verdict",
     "export",
     "load_policy",
     "refresh",

@@ -1,6 +1,9 @@
 """What a policy is worth: off-policy estimates from logs, and comparisons at matched spend where outcomes are known."""
 
+from budget_router.evaluation.confidence_sequence import sequence_half_width
 from budget_router.evaluation.estimate import Estimate, clustered_mean, paired_bootstrap
+from budget_router.evaluation.gate import Condition, Gate, Verdict
+from budget_router.evaluation.judgement import Judgement, Rivals
 from budget_router.evaluation.matched import HonestOracle, honest_oracle, mix_at_spend, mixes_at_spend
 from budget_router.evaluation.off_policy import OffPolicyEstimate, doubly_robust, dr, dr_terms, ips, snips
 from budget_router.evaluation.overlap import graded_share_doubt
@@ -10,12 +13,17 @@ from budget_router.evaluation.reward_model import cross_fitted
 from budget_router.evaluation.routing_curve import RoutingCurve, aiq, routing_curve, threshold_curve
 
 __all__ = [
+    "Condition",
     "Estimate",
+    "Gate",
     "HonestOracle",
     "ImitationRegret",
+    "Judgement",
     "OffPolicyEstimate",
     "Revealed",
+    "Rivals",
     "RoutingCurve",
+    "Verdict",
     "aiq",
     "clustered_mean",
     "cross_fitted",
@@ -30,6 +38,7 @@ __all__ = [
     "mixes_at_spend",
     "paired_bootstrap",
     "routing_curve",
+    "sequence_half_width",
     "snips",
     "threshold_curve",
 ]

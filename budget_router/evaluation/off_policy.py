@@ -57,6 +57,11 @@ class OffPolicyEstimate:
         return not self.reason
 
     @property
+    def degrees_of_freedom(self) -> float:
+        """Of the standard error; a gain may rest on fewer decisions than either policy's value."""
+        return max(min(self.effective_sample_size, self.n_tasks) - 1, 1.0)
+
+    @property
     def interval(self) -> Estimate:
         """Value, low and high."""
         return Estimate(self.value, self.low, self.high)

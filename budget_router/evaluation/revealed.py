@@ -74,6 +74,14 @@ class Revealed:
         """How many tasks the rows are about."""
         return int(self.task.max()) + 1 if len(self.task) else 0
 
+    def part(self, which: IntArray) -> "Revealed":
+        """Some of the rows, by their numbers; what was settled without a grade is not known of a part."""
+        ids = tuple(self.task_ids[row] for row in which)
+        rows = self.rows[which] if len(self.rows) else self.rows
+        part = Revealed(self.value[which], self.prob[which], ids, self.strategies, rows=rows)
+        vars(part)["task"] = np.unique(self.task[which], return_inverse=True)[1]  # numbers sort ten times as fast as names
+        return part
+
     def importance_weights(self, target_prob: FloatArray) -> FloatArray:
         """(n, n_strategies) target_prob / prob where observed, 0 elsewhere; a row's sum has mean 1 where all was loggable."""
         return np.divide(target_prob, self.prob, out=np.zeros(self.value.shape), where=self.is_observed)

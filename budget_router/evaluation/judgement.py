@@ -1,0 +1,192 @@
+"""What speaks for a candidate policy: estimates of all that a gate asks, on tasks that did not train it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from budget_router.allocation import FloatArray
+from budget_router.errors import InvalidInput
+from budget_router.evaluation.off_policy import OffPolicyEstimate, dr
+from budget_router.evaluation.revealed import Revealed
+
+HeldOut = Literal["later", "cross-fitted", "seen"]
+"""How the judged tasks were kept from the candidate: decided later than all that trained it and its price; each by a policy whose
+training left its task out; or not at all."""
+
+STATIC_MIX = "the best static mix"
+"""The incumbent's name where no policy serves yet."""
+NO_GROUP = "(no group)"
+"""Name under which tasks without a group are compared where others have one."""
+
+
+class Rivals(NamedTuple):
+    """What each policy would choose on every row of a table, (n_rows, n_strategies) of probabilities each."""
+
+    candidate: FloatArray
+    incumbent: FloatArray
+    """The active policy at the same budget; the static mix where there is none."""
+    mix: FloatArray
+    """The best static mix at the candidate's expected spend."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Estimates for a candidate at a budget, doubly robust, each with the interval that `dr` gives."""
+
+    accuracy: OffPolicyEstimate
+    """Of the candidate."""
+    gain: OffPolicyEstimate
+    """In accuracy over the incumbent, paired on the same terms."""
+    gain_over_mix: OffPolicyEstimate
+    """In accuracy over the best static mix at the same expected spend, paired on the same terms."""
+    spend: OffPolicyEstimate
+    """Of the candidate per task, in the budget's unit: of all settled decisions, graded or not."""
+    budget: float
+    """Mean spend per task that was asked for."""
+    unit: str
+    """Of spend and budget."""
+    held_out: HeldOut
+    incumbent: str = STATIC_MIX
+    """Version of the active policy."""
+    groups: Mapping[str, OffPolicyEstimate] = field(default_factory=dict)
+    """The gain on each group's tasks; empty where tasks have no groups."""
+    out_of_range: float = 0.0
+    """Share of judged decisions with a feature outside the range that trained the candidate."""
+
+    @classmethod
+    def of(
+        cls,
+        scores: Revealed,
+        spends: Revealed,
+        rivals: Rivals,
+        *,
+        predicted_accuracy: FloatArray,
+        predicted_cost: FloatArray,
+        budget: float,
+        unit: str,
+        held_out: HeldOut,
+        incumbent: str | None = None,
+        groups: Sequence[str | None] | None = None,
+        is_out_of_range: NDArray[np.bool_] | None = None,
+    ) -> "Judgement":
+        """Estimate all that a gate asks.
+
+        Args:
+            scores: what was graded; its `rows` say which rows of the table.
+            spends: what was settled; its `rows` likewise.
+            rivals: what each policy chooses on every row of the table.
+            predicted_accuracy: (n_rows, n_strategies), each row by a model that did not see its task.
+            predicted_cost: (n_rows, n_strategies) in the budget's unit, likewise.
+            budget: mean spend per task that was asked for.
+            unit: of the budget.
+            held_out: how the rows were kept from the candidate.
+            incumbent: version of the active policy; none when not given.
+            groups: (n_rows,) of each row's task.
+            is_out_of_range: (n_rows,) whether a feature lies outside the range that trained the candidate; all within when not
+                given.
+
+        Raises:
+            InvalidInput: shapes differ, or `scores` and `spends` do not say from which rows they came.
+        """
+        _check(
+            rivals.candidate.shape,
+            {**rivals._asdict(), "predicted_accuracy": predicted_accuracy, "predicted_cost": predicted_cost},
+            {"groups": groups, "is_out_of_range": is_out_of_range},
+            {"scores": scores, "spends": spends},
+        )
+        graded, settled = scores.rows, spends.rows
+        named = [] if groups is None else [groups[row] for row in graded]
+        chosen, before, mixed = (one[graded] for one in rivals)
+        expected = predicted_accuracy[graded]
+        gain = dr(scores, target_prob=chosen, predicted=expected, against=before)
+        is_first = incumbent is None and rivals.incumbent is rivals.mix
+        return cls(
+            accuracy=dr(scores, target_prob=chosen, predicted=expected),
+            gain=gain,
+            gain_over_mix=gain if is_first else dr(scores, target_prob=chosen, predicted=expected, against=mixed),
+            spend=dr(spends, target_prob=rivals.candidate[settled], predicted=predicted_cost[settled]),
+            budget=budget,
+            unit=unit,
+            held_out=held_out,
+            incumbent=STATIC_MIX if incumbent is None else incumbent,
+            groups=_gains_by_group(scores, chosen, before, expected, named),
+            out_of_range=float(is_out_of_range[graded].mean()) if is_out_of_range is not None and len(graded) else 0.0,
+        )
+
+    @property
+    def n_judged(self) -> int:
+        """Graded decisions that the gain rests on."""
+        return self.gain.n
+
+    def facts(self) -> dict[str, object]:
+        """The judgement for JSON: no NaN in it, each estimate with its interval, `null` where nothing is concluded."""
+        return {
+            "accuracy": _told(self.accuracy),
+            "gain": _told(self.gain),
+            "gain_over_mix": _told(self.gain_over_mix),
+            "spend": _told(self.spend),
+            "groups": {name: _told(gain) for name, gain in self.groups.items()},
+            "budget": self.budget,
+            "unit": self.unit,
+            "incumbent": self.incumbent,
+            "held_out": self.held_out,
+            "out_of_range": self.out_of_range,
+            "n_judged": self.n_judged,
+        }
+
+
+def _check(
+    shape: tuple[int, ...],
+    arrays: Mapping[str, FloatArray],
+    columns: Mapping[str, Sequence[str | None] | NDArray[np.bool_] | None],
+    logs: Mapping[str, Revealed],
+) -> None:
+    for name, array in arrays.items():
+        if array.shape != shape:
+            raise InvalidInput(f"{name} has shape {array.shape}, the candidate's choices {shape}: one row per row of the table")
+    for name, column in columns.items():
+        if column is not None and len(column) != shape[0]:
+            raise InvalidInput(f"{name} has {len(column)} rows, the candidate's choices {shape[0]}: one per row of the table")
+    for name, log in logs.items():
+        if len(log.rows) != len(log.task_ids):
+            raise InvalidInput(f"{name} came from no table: give Revealed its rows")
+
+
+def _gains_by_group(
+    scores: Revealed, chosen: FloatArray, before: FloatArray, expected: FloatArray, groups: Sequence[str | None]
+) -> dict[str, OffPolicyEstimate]:
+    """The gain on each group's tasks, largest group first; none where no task has a group."""
+    if not any(group is not None for group in groups):
+        return {}
+    names, number, count = np.unique(
+        np.array([NO_GROUP if group is None else group for group in groups]), return_inverse=True, return_counts=True
+    )
+    by_size = np.argsort(-count, kind="stable")
+    rows_of = np.split(np.argsort(number, kind="stable"), np.cumsum(count)[:-1])
+    return {
+        str(names[one]): dr(
+            scores.part(rows_of[one]),
+            target_prob=chosen[rows_of[one]],
+            predicted=expected[rows_of[one]],
+            against=before[rows_of[one]],
+        )
+        for one in by_size
+    }
+
+
+def _told(estimate: OffPolicyEstimate) -> dict[str, object]:
+    low, high = (number if math.isfinite(number) else None for number in (estimate.low, estimate.high))
+    return {
+        "value": estimate.value if math.isfinite(estimate.value) else None,
+        "low": low,
+        "high": high,
+        "standard_error": estimate.standard_error if math.isfinite(estimate.standard_error) else None,
+        "effective_sample_size": estimate.effective_sample_size,
+        "n": estimate.n,
+        "n_tasks": estimate.n_tasks,
+        "reason": estimate.reason,
+    }
