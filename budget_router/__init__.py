@@ -3,6 +3,7 @@
 from budget_router.budget import Budget
 from budget_router.errors import BudgetRouterError
 from budget_router.evaluation import Gate, Verdict
+from budget_router.evaluating import Evaluation, evaluate
 from budget_router.exporting import Export, export
 from budget_router.log_file import LogFile
 from budget_router.memory import MemoryLedger
@@ -23,6 +24,7 @@ __all__ = [
     "Decision",
     "EarlyStop",
     "Escalate",
+    "Evaluation",
     "Export",
     "ExtendedCoT",
     "LogFile",
@@ -40,6 +42,7 @@ __all__ = [
     "Tariffs",
     "Task",
     "Verdict",
+    "evaluate",
     "export",
     "load_policy",
     "refresh",

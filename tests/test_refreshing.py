@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from world import LENGTH, MENU, RIGHT, serve, tasks
+from world import EXPECTED, LENGTH, MENU, RIGHT, serve, tasks
 
 from budget_router import (
     Budget,
@@ -51,16 +51,6 @@ def ledger():
 @pytest.fixture(scope="module", params=LEARNERS)
 def refreshed(request, ledger):
     return refresh(ledger, menu=MENU, budget=BUDGET, learner=request.param)
-
-
-def vote_of_three(right):
-    """Two of three right; or one right, given before two wrong ones that differ, of three that there are."""
-    wrong = 1 - right
-    return right**3 + 3 * right**2 * wrong + 3 * right * wrong**2 * (2 / 3) / 3
-
-
-EXPECTED = {kind: np.array([right[False], vote_of_three(right[False]), right[True]]) for kind, right in RIGHT.items()}
-"""Expected score of each strategy of the menu, by kind of task."""
 
 
 def expected_scores(decisions, stream):

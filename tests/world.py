@@ -18,6 +18,16 @@ LENGTH = {False: 20, True: 200}
 ASKED = {"sum": "What is {} plus {} ?", "proof": "Prove that every graph of order {} has a cycle of length {} ."}
 
 
+def vote_of_three(right):
+    """Two of three right; or one right, given before two wrong ones that differ, of three that there are."""
+    wrong = 1 - right
+    return right**3 + 3 * right**2 * wrong + 3 * right * wrong**2 * (2 / 3) / 3
+
+
+EXPECTED = {kind: np.array([right[False], vote_of_three(right[False]), right[True]]) for kind, right in RIGHT.items()}
+"""Expected score of each strategy of the menu, by kind of task."""
+
+
 def tasks(n_tasks, *, seed, group=None):
     rng = np.random.default_rng(seed)
     kinds = [("sum", "proof")[one] for one in rng.integers(0, 2, n_tasks)]

@@ -1,6 +1,7 @@
 """What a policy is worth: off-policy estimates from logs, and comparisons at matched spend where outcomes are known."""
 
 from budget_router.evaluation.confidence_sequence import sequence_half_width
+from budget_router.evaluation.comparison import Comparison, Estimates, Worth, compare, static_mix
 from budget_router.evaluation.estimate import Estimate, clustered_mean, paired_bootstrap
 from budget_router.evaluation.gate import Condition, Gate, Verdict
 from budget_router.evaluation.judgement import Judgement, Rivals
@@ -16,6 +17,9 @@ __all__ = [
     "Condition",
     "Estimate",
     "Gate",
+    "Comparison",
+    "Estimate",
+    "Estimates",
     "HonestOracle",
     "ImitationRegret",
     "Judgement",
@@ -24,8 +28,10 @@ __all__ = [
     "Rivals",
     "RoutingCurve",
     "Verdict",
+    "Worth",
     "aiq",
     "clustered_mean",
+    "compare",
     "cross_fitted",
     "doubly_robust",
     "dr",
@@ -40,5 +46,6 @@ __all__ = [
     "routing_curve",
     "sequence_half_width",
     "snips",
+    "static_mix",
     "threshold_curve",
 ]

@@ -77,6 +77,11 @@ class LearnedPolicy(ABC):
         """Score, cost and accuracy of every strategy on each task."""
         return self._predict(self.featuriser_.transform([task.text for task in tasks], [task.metadata for task in tasks]))
 
+    def predict_table(self, table: OutcomeTable) -> Prediction:
+        """The same of the task of each row of a table; a text that the ledger did not keep says nothing."""
+        texts = [{}] * len(table.structure) if table.texts is None else table.texts
+        return self._predict(self.featuriser_.transform_known(table.structure, texts, table.metadata))
+
     def choose(self, prediction: Prediction, budget: float, *, floor: float = 0.0) -> Choice:
         """Price the strategies so that the mean spend meets `budget`, none below `floor`."""
         return self.curve_.choose(prediction, budget, floor=floor)
