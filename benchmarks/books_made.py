@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy import Table
 
 from budget_router import Budget, Call, Decision, ExtendedCoT, Menu, SelfConsistency, SingleShot, Tariff, Tariffs, Task
 from budget_router.features.structure import STRUCTURE_VERSION, structural_features
+from budget_router.ids import Ids
 from budget_router.records import Outcome, Sample, Settlement, Spend
 from budget_router.testing import NOON
 from budget_router_sql import SqlLedger
@@ -156,12 +157,13 @@ def _insertion(table: Table) -> str:
 
 
 def _served(numbers: range, moulds: Sequence[Mould], rng: random.Random) -> dict[Table, list[list[Any]]]:  # Any: as above
-    """Rows of decisions in a row, with ids that have no order, as `new_id` makes them."""
+    """Rows of decisions in a row, with ids as `new_id` and LangChain make them: of the moment, and random beyond it."""
     rows: dict[Table, list[list[Any]]] = {table: [] for table in moulds[0].rows}
     for number in numbers:
         mould = moulds[rng.randrange(len(moulds))]
-        name, calls = _id(rng), [_id(rng) for _ in mould.calls]
         decided_at = NOON + timedelta(seconds=_SECONDS_APART * number)
+        new_id = Ids(clock=partial(int, decided_at.timestamp() * 1e9), chance=rng.randbytes)
+        name, calls = new_id(), [new_id() for _ in mould.calls]
         told = {"id": name, "task_id": f"task {number // 2}", "thread_id": f"thread {number // 4}", "run_id": f"run {number}"}
         later = _text(decided_at + timedelta(seconds=4))
         now = {"decided_at": _text(decided_at), "started_at": _text(decided_at), "settled_at": later, "graded_at": later}
@@ -184,10 +186,6 @@ def _cast(table: Table, moulded: Sequence[list[Any]], told: Mapping[str, object]
         if of_call is not None:
             mine[of_call] = call
         yield mine
-
-
-def _id(rng: random.Random) -> str:
-    return f"{rng.getrandbits(128):032x}"
 
 
 def _text(moment: datetime) -> str:

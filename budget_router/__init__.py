@@ -2,8 +2,8 @@
 
 from budget_router.budget import Budget
 from budget_router.errors import BudgetRouterError
-from budget_router.evaluation import Gate, Verdict
 from budget_router.evaluating import Evaluation, evaluate
+from budget_router.evaluation import Gate, Verdict
 from budget_router.exporting import Export, export
 from budget_router.log_file import LogFile
 from budget_router.memory import MemoryLedger
@@ -27,8 +27,8 @@ __all__ = [
     "Evaluation",
     "Export",
     "ExtendedCoT",
-    "LogFile",
     "Gate",
+    "LogFile",
     "MemoryLedger",
     "Menu",
     "Outcome",

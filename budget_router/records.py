@@ -5,7 +5,6 @@ menu that was offered, UTC times. A record is never changed; a correction is a n
 """
 
 import hashlib
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple, Self
@@ -13,6 +12,7 @@ from typing import Literal, NamedTuple, Self
 from pydantic import Field, NonNegativeInt, model_validator
 
 from budget_router.budget import Budget, Unit
+from budget_router.ids import new_id
 from budget_router.menu import Menu, Strategy
 from budget_router.task import MetadataValue
 from budget_router.words import Name, NonNegative, Positive, Probability, Score, Time, Word
@@ -26,11 +26,6 @@ SpendSource = Literal["reported", "counted", "estimated", "cache"]
 def now() -> datetime:
     """The current moment, in UTC."""
     return datetime.now(UTC)
-
-
-def new_id() -> str:
-    """A fresh id for a decision or a call."""
-    return uuid.uuid4().hex
 
 
 class Decision(Word):

@@ -27,6 +27,7 @@ from budget_router.errors import (
 )
 from budget_router.features.structure import STRUCTURE_VERSION, structural_features
 from budget_router.grading import AGAIN, Grading
+from budget_router.ids import new_id
 from budget_router.ledger import Ledger
 from budget_router.memory import MemoryLedger
 from budget_router.menu import Menu
@@ -44,7 +45,6 @@ from budget_router.records import (
     Settlement,
     Spend,
     hash_text,
-    new_id,
     now,
 )
 from budget_router.serving import Serving

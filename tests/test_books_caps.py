@@ -7,7 +7,8 @@ from hypothesis import example, given, settings
 
 from budget_router.budget import Budget
 from budget_router.caps import EXPIRES_AFTER, Cap
-from budget_router.records import new_id, now
+from budget_router.ids import new_id
+from budget_router.records import now
 from budget_router_sql import SqlLedger, audit
 from tests.test_books_audit import Books
 from tests.test_caps import LENGTHS, played, steps

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from budget_router.budget import Budget
 from budget_router.caps import EXPIRES_AFTER, Cap
 from budget_router.errors import CapReached, InvalidInput
+from budget_router.ids import new_id
 from budget_router.memory import MemoryLedger
-from budget_router.records import new_id
 from budget_router.testing import NOON
 from budget_router_sql import SqlLedger
 

@@ -14,7 +14,7 @@ from budget_router_sql import SqlLedger
 
 WRITER = """
 import sys
-from budget_router.records import new_id
+from budget_router.ids import new_id
 from budget_router.testing import *
 from budget_router_sql import SqlLedger
 

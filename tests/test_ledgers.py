@@ -14,9 +14,10 @@ from sqlalchemy import insert, select
 
 from budget_router.budget import Budget
 from budget_router.errors import BudgetRouterError, ForeignLedger, InvalidInput, LedgerError, LedgerUnavailable, NewerLedger
+from budget_router.ids import new_id
 from budget_router.memory import MemoryLedger
 from budget_router.menu import ExtendedCoT, Menu, SelfConsistency, SingleShot
-from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Sample, Settlement, Solve, Spend, new_id
+from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Sample, Settlement, Solve, Spend
 from budget_router.task import Task
 from budget_router.testing import (
     LEDGER_PROMISES,

@@ -1,7 +1,7 @@
 """What a policy is worth: off-policy estimates from logs, and comparisons at matched spend where outcomes are known."""
 
-from budget_router.evaluation.confidence_sequence import sequence_half_width
 from budget_router.evaluation.comparison import Comparison, Estimates, Worth, compare, static_mix
+from budget_router.evaluation.confidence_sequence import sequence_half_width
 from budget_router.evaluation.estimate import Estimate, clustered_mean, paired_bootstrap
 from budget_router.evaluation.gate import Condition, Gate, Verdict
 from budget_router.evaluation.judgement import Judgement, Rivals
@@ -14,12 +14,11 @@ from budget_router.evaluation.reward_model import cross_fitted
 from budget_router.evaluation.routing_curve import RoutingCurve, aiq, routing_curve, threshold_curve
 
 __all__ = [
+    "Comparison",
     "Condition",
     "Estimate",
-    "Gate",
-    "Comparison",
-    "Estimate",
     "Estimates",
+    "Gate",
     "HonestOracle",
     "ImitationRegret",
     "Judgement",

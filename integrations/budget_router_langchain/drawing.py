@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Generic, Self, TypeVar
-from uuid import uuid4
+from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 
+from budget_router.ids import new_id
 from budget_router.strategies import Failure, Reply, Request
 from budget_router_langchain.booking import Booking
 from budget_router_langchain.meter import meter
@@ -28,7 +29,7 @@ class Drawing(Generic[Output]):
     def __init__(self, booking: Booking, requests: Sequence[Request], config: RunnableConfig) -> None:
         self.booking = booking
         self.requests = requests
-        self.run_id = uuid4()
+        self.run_id = UUID(new_id())
         samples = str(requests[0].index) if len(requests) == 1 else f"{requests[0].index}:{requests[-1].index + 1}"
         self.config: RunnableConfig = {
             **config,
