@@ -1,28 +1,33 @@
-"""Learn again from what was logged: read, tabulate, solve, learn, estimate, save; promoting is a step of its own."""
+"""Learn again from what was logged: read, tabulate, solve, learn, judge, save; promoting is a step of its own."""
 
-import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 
-from budget_router.allocation import Allocation, FloatArray, solve
+from budget_router.allocation import Allocation, solve
 from budget_router.budget import Budget
 from budget_router.errors import InvalidInput, NotEnoughEvidence
-from budget_router.evaluation import OffPolicyEstimate, Revealed, dr
+from budget_router.evaluation import Gate, Judgement, OffPolicyEstimate, Verdict
+from budget_router.evidence import Evidence
+from budget_router.judging import Trial, judged, parted, serving
 from budget_router.leases import LEASE_SECONDS, Lease
 from budget_router.ledger import Ledger, Registry
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
-from budget_router.policies import Mixture, OracleImitator, ValuePolicy
+from budget_router.policies import OracleImitator, ValuePolicy
 from budget_router.policies.artifact import record_of
 from budget_router.policies.completion import completed
 from budget_router.policies.learned import LearnedPolicy
-from budget_router.policies.pricing import PriceCurve
 from budget_router.records import Solve
 
 LEARNERS: dict[str, type[LearnedPolicy]] = {"value": ValuePolicy, "imitator": OracleImitator}
+
+Progress = Callable[[str, int, int | None], None]
+"""Told what is being done, how much of it is done, and of how much; `None` where that is not known beforehand."""
+_TOLD_EVERY = 1_000
+"""Decisions between two reports of how many were read."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +47,29 @@ class Refresh:
     """Why weak labels that were asked for were not given: found, limit, mend."""
     allocation: Allocation
     """The solve on the completed table: the shadow price of the budget on what was logged."""
-    accuracy: OffPolicyEstimate
-    """Of the candidate at the budget, doubly robust on tasks held out from it; says why where the log tells too little."""
-    gain: OffPolicyEstimate
-    """Over the best static mix at the same expected spend, paired, on the same terms."""
-    spend: OffPolicyEstimate
-    """Per task, in the budget's unit, on the same terms: of all settled decisions, graded or not."""
+    judgement: Judgement
+    """Estimates on decisions held out from the candidate: its accuracy, its gain over the policy that serves, its spend."""
+    verdict: Verdict
+    """Whether the gate lets it serve, and why."""
     registry: Registry
 
+    @property
+    def accuracy(self) -> OffPolicyEstimate:
+        """Of the candidate at the budget; says why where the log tells too little."""
+        return self.judgement.accuracy
+
+    @property
+    def gain(self) -> OffPolicyEstimate:
+        """In accuracy over the policy that serves; over the best static mix at the same expected spend where none does."""
+        return self.judgement.gain
+
+    @property
+    def spend(self) -> OffPolicyEstimate:
+        """Per task, in the budget's unit."""
+        return self.judgement.spend
+
     def promote(self) -> None:
-        """Let this policy serve; routers of the same menu pick it up within seconds."""
+        """Let this policy serve, whatever the verdict; routers of the same menu pick it up within seconds."""
         self.registry.promote(self.version)
 
 
@@ -65,10 +83,13 @@ def refresh(
     weak_labels: bool = False,
     since: datetime | None = None,
     until: datetime | None = None,
+    later_share: float | None = None,
+    gate: Gate | None = None,
     seed: int = 0,
     lease_seconds: float = LEASE_SECONDS,
+    progress: Progress | None = None,
 ) -> Refresh:
-    """Learn a policy from a ledger and save it as a candidate; `promote` is called on the result.
+    """Learn a policy from a ledger, judge it, and save it as a candidate; `promote` is called on the result.
 
     One works at a time on a menu, of all who share the ledger. What was solved is recorded: see `ledger.solves`.
 
@@ -81,8 +102,12 @@ def refresh(
         weak_labels: learn from ungraded votes as well, by how far their samples agree; estimates rest on grades alone.
         since: first moment of the window.
         until: end of the window.
+        later_share: of the decisions, the latest, that judge the candidate and do not train it; when not given, all train, and
+            each task is judged by a policy and a price that were fitted on the others.
+        gate: that the candidate has to pass; with its defaults when not given. Every candidate is saved with its verdict.
         seed: of the folds.
         lease_seconds: after which the next one may take over from one that was killed.
+        progress: told how far it is.
 
     Raises:
         NotEnoughEvidence: the window holds too few graded tasks of some strategy.
@@ -91,6 +116,8 @@ def refresh(
     """
     if learner not in LEARNERS:
         raise InvalidInput(f"no learner {learner!r}: there are {', '.join(LEARNERS)}")
+    if later_share is not None and not 0 < later_share < 1:
+        raise InvalidInput(f"later_share is {later_share:g}: a share of the decisions lies between 0 and 1, such as 0.3")
     with ledger.leases.hold(f"refresh {menu.hash}", seconds=lease_seconds) as lease:
         return _refreshed(
             ledger,
@@ -102,7 +129,10 @@ def refresh(
             weak_labels=weak_labels,
             since=since,
             until=until,
+            later_share=later_share,
+            gate=Gate() if gate is None else gate,
             seed=seed,
+            progress=_unheard if progress is None else progress,
         )
 
 
@@ -117,19 +147,34 @@ def _refreshed(
     weak_labels: bool,
     since: datetime | None,
     until: datetime | None,
+    later_share: float | None,
+    gate: Gate,
     seed: int,
+    progress: Progress,
 ) -> Refresh:
-    evidence = ledger.evidence(since=since, until=until)
+    evidence = _told(ledger.evidence(since=since, until=until), progress)
     table = OutcomeTable.from_evidence(evidence, menu, unit=budget.unit, columns=columns, weak_labels=weak_labels)
     if np.isnan(table.graded).all():
         raise NotEnoughEvidence(f"none of the {len(table.task_ids)} settled decisions is graded: call router.grade first")
-    policy = LEARNERS[learner]().fit(table, rng=np.random.default_rng(seed))
+    progress("learning", 0, 1)
+    trained, later = (table, None) if later_share is None else parted(table, later_share)
+    rng = np.random.default_rng(seed)
+    policy = LEARNERS[learner]().fit(trained, rng=rng)
+    progress("learning", 1, 1)
     by_task = policy.table_
     held_out = policy.held_out_
     accuracy, cost = completed(by_task, held_out.score if held_out.accuracy is None else held_out.accuracy, held_out.cost)
     allowed_cost = max(budget.per_task, float(cost.min(axis=1).mean()))
     allocation = solve(accuracy, cost, allowed_cost)
-    reached, gain, spend = _judge(policy, table, budget.per_task)
+    progress("judging", 0, 1)
+    trial = (
+        Trial.cross_fitted(policy, trained, budget.per_task, rng=rng)
+        if later is None
+        else Trial.later(policy, later, budget.per_task)
+    )
+    judgement = judged(trial, budget, incumbent=serving(ledger.registry, menu, unit=budget.unit))
+    verdict = gate.judge(judgement)
+    progress("judging", 1, 1)
     n_tasks, n_graded = len(set(table.task_ids)), (~np.isnan(by_task.graded)).sum(axis=0)
     n_weak = by_task.is_observed.sum(axis=0) - n_graded
     record = record_of(
@@ -142,9 +187,10 @@ def _refreshed(
             "n_weak": dict(zip(menu.names, n_weak.tolist(), strict=True)),
             "shadow_price": allocation.lam,
             "duality_gap": allocation.duality_gap,
-            "accuracy": _known(reached),
-            "gain": _known(gain),
-            "spend": _known(spend),
+            **_moments(trained, since, until),
+            "judgement": judgement.facts(),
+            "verdict": verdict.facts(),
+            "gate": gate.model_dump(mode="json"),
             "seed": seed,
         },
     )
@@ -177,34 +223,29 @@ def _refreshed(
         n_weak=dict(zip(menu.names, n_weak.tolist(), strict=True)),
         weak_doubts=table.weak_doubts,
         allocation=allocation,
-        accuracy=reached,
-        gain=gain,
-        spend=spend,
+        judgement=judgement,
+        verdict=verdict,
         registry=ledger.registry,
     )
 
 
-def _judge(
-    policy: LearnedPolicy, table: OutcomeTable, budget: float
-) -> tuple[OffPolicyEstimate, OffPolicyEstimate, OffPolicyEstimate]:
-    """Accuracy, gain over the static mix, and spend of the policy, by held-out predictions on what was logged."""
-    scores, spends = Revealed.scores(table), Revealed.spends(table)
-    scored, billed = table.pool[scores.rows], table.pool[spends.rows]
-    held_out = policy.held_out_
-    chosen = PriceCurve.of(held_out).choose(held_out, budget, floor=0.0).probabilities
-    predicted = held_out.accuracy if held_out.accuracy is not None else held_out.score
-    mixture = Mixture(np.clip(predicted.mean(axis=0), 0, 1), held_out.cost.mean(axis=0))
-    mix = mixture.choose(held_out, _mean_cost(chosen, held_out.cost)).probabilities
-    return (
-        dr(scores, target_prob=chosen[scored], predicted=predicted[scored]),
-        dr(scores, target_prob=chosen[scored], predicted=predicted[scored], against=mix[scored]),
-        dr(spends, target_prob=chosen[billed], predicted=held_out.cost[billed]),
-    )
+def _told(evidence: Iterable[Evidence], progress: Progress) -> Iterator[Evidence]:
+    """Hand evidence on, and tell how much came."""
+    n_read = 0
+    for one in evidence:
+        yield one
+        n_read += 1
+        if n_read % _TOLD_EVERY == 0:
+            progress("reading", n_read, None)
+    progress("reading", n_read, n_read)
 
 
-def _known(estimate: OffPolicyEstimate) -> list[float | None]:
-    return [None if math.isnan(number) else number for number in estimate.interval]
+def _moments(trained: OutcomeTable, since: datetime | None, until: datetime | None) -> dict[str, str | None]:
+    """The window, and the last decision in it that trained: what came later may judge."""
+    last: datetime | None = None if trained.decided_at is None else trained.decided_at.max().item().replace(tzinfo=UTC)
+    window = {"since": since, "until": until, "last_decided_at": last}
+    return {name: None if moment is None else moment.astimezone(UTC).isoformat() for name, moment in window.items()}
 
 
-def _mean_cost(probabilities: FloatArray, cost: FloatArray) -> float:
-    return float((probabilities * cost).sum(axis=1).mean())
+def _unheard(what: str, done: int, total: int | None) -> None:
+    """For whom nobody listens to."""

@@ -125,8 +125,10 @@ def test_the_evidence_is_what_the_result_says_and_is_plain_json(refreshed, ledge
     evidence = ledger.registry.load(refreshed.version).evidence
     assert json.loads(json.dumps(evidence, allow_nan=False)) == evidence
     assert evidence["budget"] == {"per_task": 110.0, "unit": "completion_tokens", "on_shortage": "cheapest"}
-    assert evidence["accuracy"] == list(refreshed.accuracy.interval)
-    assert evidence["gain"] == list(refreshed.gain.interval)
+    assert evidence["judgement"] == refreshed.judgement.facts()
+    assert evidence["verdict"] == refreshed.verdict.facts()
+    last = max(entry.decision.decided_at for entry in ledger.read())
+    assert (evidence["since"], evidence["until"], evidence["last_decided_at"]) == (None, None, last.isoformat())
     assert (evidence["n_decisions"], evidence["n_tasks"], evidence["seed"]) == (300, 300, 0)
     assert (refreshed.n_decisions, refreshed.n_tasks) == (300, 300)
 
@@ -256,7 +258,9 @@ def test_a_log_of_forced_decisions_alone_teaches_but_proves_nothing(learner):
     assert math.isnan(candidate.accuracy.value)
     assert math.isnan(candidate.gain.low)
     assert candidate.gain.reason.startswith("0 task(s) in the log")
-    assert ledger.registry.load(candidate.version).evidence["accuracy"] == [None, None, None]
+    accuracy = ledger.registry.load(candidate.version).evidence["judgement"]["accuracy"]
+    assert (accuracy["value"], accuracy["low"], accuracy["high"]) == (None, None, None)
+    assert not candidate.verdict.is_passed
 
 
 def test_forced_decisions_do_not_move_the_estimate():

@@ -1,18 +1,17 @@
 """The commands that learn a policy: from a file, once, and from a ledger, again."""
 
 import json
-import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from budget_router import Budget, Refresh
+from budget_router import Budget, Refresh, save_policy
 from budget_router import refresh as refresh_ledger
-from budget_router.evaluation import OffPolicyEstimate
+from budget_router.evaluation import Gate
+from budget_router.evaluation.judgement import STATIC_MIX
 from budget_router_cli.options import AsJson, LedgerUrl, moment, opened
-from budget_router_cli.terminal import lines
+from budget_router_cli.terminal import lines, progress_bars
 
 app = typer.Typer()
 
@@ -30,7 +29,6 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Learn a policy from a log and write it to a folder, which load_policy reads."""
-    from budget_router import save_policy
     from budget_router_cli.menu_file import read_menu
 
     average = Budget.parse(budget)
@@ -54,29 +52,43 @@ def refresh(
     weak_labels: Annotated[
         bool, typer.Option("--weak-labels", help="Learn from ungraded votes too, by how far their samples agree.")
     ] = False,
+    later: Annotated[
+        float | None, typer.Option(help="Share of the decisions, the latest, that judge and do not train; else cross-fitted.")
+    ] = None,
+    margin: Annotated[float, typer.Option(help="Points that the gain's lower bound must reach; negative allows a loss.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
-    promote: Annotated[bool, typer.Option("--promote/--no-promote", help="Let the candidate serve.")] = True,
+    promote: Annotated[bool, typer.Option("--promote/--no-promote", help="Let a candidate serve that the gate passes.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder to write the policy to, for load_policy.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Learn a policy again from what was logged, under the menu of the latest decision."""
-    average = Budget.parse(budget)
-    with opened(ledger) as book:
-        menu = book.latest().menu
+    """Learn a policy again from what was logged, under the menu of the latest decision; it serves if the gate passes it."""
+    average, gate = Budget.parse(budget), Gate(margin=margin / 100)
+    with opened(ledger) as book, progress_bars() as progress:
         result = refresh_ledger(
-            book, menu=menu, budget=average, learner=learner, weak_labels=weak_labels, since=moment(since), seed=seed
+            book,
+            menu=book.latest().menu,
+            budget=average,
+            learner=learner,
+            weak_labels=weak_labels,
+            since=moment(since),
+            later_share=later,
+            gate=gate,
+            seed=seed,
+            progress=progress,
         )
-        if promote:
+        is_promoted = promote and result.verdict.is_passed
+        if is_promoted:
             result.promote()
+    if out is not None:
+        save_policy(result.policy, out)
     if as_json:
-        typer.echo(json.dumps({**_told(result, seed), "promoted": promote}, indent=1))
+        typer.echo(json.dumps({**_told(result, seed), "promoted": is_promoted}, indent=1))
         return
     _tell(result)
     if weak_labels:
         lines(("weak", f"{max(result.n_weak.values()):,} tasks of a strategy labelled by agreement"))
-    lines(
-        *(("doubt", doubt) for doubt in result.weak_doubts),
-        ("promoted" if promote else "kept", "routers of this menu pick it up within seconds" if promote else "not serving"),
-    )
+    lines(*(("doubt", doubt) for doubt in result.weak_doubts))
+    _tell_verdict(result, is_promoted=is_promoted)
 
 
 def _told(result: Refresh, seed: int) -> dict[str, object]:
@@ -90,26 +102,38 @@ def _told(result: Refresh, seed: int) -> dict[str, object]:
         "weak_doubts": result.weak_doubts,
         "shadow_price": result.allocation.lam,
         "duality_gap": result.allocation.duality_gap,
-        "accuracy": _facts(result.accuracy),
-        "gain": _facts(result.gain),
-        "spend": _facts(result.spend),
-        "budget": result.budget.per_task,
+        **result.judgement.facts(),
+        "verdict": result.verdict.facts(),
         "seed": seed,
     }
 
 
 def _tell(result: Refresh) -> None:
     """A candidate and its evidence for people."""
-    unit, allocation = result.budget.unit.replace("_", " "), result.allocation
+    unit, allocation, judgement = result.budget.unit.replace("_", " "), result.allocation, result.judgement
     lines(
         ("read", f"{result.n_decisions:,} decisions on {result.n_tasks:,} tasks"),
-        ("solved", f"λ = {allocation.lam:.3g} per {unit} · spend {allocation.spend:.4g} of {result.budget.per_task:g}"),
+        (
+            "solved",
+            f"λ = {allocation.lam:.3g} per {unit} · spend {allocation.spend:.4g} of {result.budget.per_task:g} · "
+            f"duality gap {allocation.duality_gap:.1g}",
+        ),
         ("candidate", f"{result.version} · accuracy {result.accuracy} · spend {result.spend}"),
-        ("gain", f"{result.gain} over the best static mix at that spend, held out, doubly robust"),
-        ("evidence", f"{result.gain.n:,} graded decisions, effective sample size {result.gain.effective_sample_size:,.0f}"),
+        ("gain", f"{result.gain} against {judgement.incumbent}"),
+        *([] if judgement.gain_over_mix is judgement.gain else [("", f"{judgement.gain_over_mix} against {STATIC_MIX}")]),
+        (
+            "evidence",
+            f"{result.gain.n:,} graded decisions, effective sample {result.gain.effective_sample_size:,.0f}, doubly robust",
+        ),
     )
 
 
-def _facts(estimate: OffPolicyEstimate) -> dict[str, float | str | None]:
-    """An estimate for JSON, which knows no NaN."""
-    return {key: None if isinstance(fact, float) and math.isnan(fact) else fact for key, fact in asdict(estimate).items()}
+def _tell_verdict(result: Refresh, *, is_promoted: bool) -> None:
+    """What the gate said, each condition with its figures, and what follows."""
+    first, *others = result.verdict.failed or result.verdict.conditions
+    said = "passed" if result.verdict.is_passed else "not passed"
+    lines(("gate", f"{said}: {first}"), *(("", str(condition)) for condition in others))
+    if is_promoted:
+        lines(("promoted", "routers of this menu pick it up within seconds"))
+    else:
+        lines(("kept", f"serves nobody until: budget-router promote {result.version}"))

@@ -29,8 +29,8 @@ def policies(ledger: LedgerUrl, as_json: AsJson = False) -> None:
         return
     for one in records:
         mark = "active" if one.version == active else ""
-        gain = one.evidence.get("gain")
-        shown = "gain {:+.3f} [{:+.3f}, {:+.3f}]".format(*gain) if isinstance(gain, list) else ""
+        verdict = one.evidence.get("verdict")
+        shown = str(verdict["summary"]) if isinstance(verdict, dict) else ""
         typer.echo(f"{one.version}  {one.created_at:%Y-%m-%d %H:%M}  {mark:6s}  {shown}")
     if not records:
         talk.print("no policy was learned for this menu yet: budget-router refresh", highlight=False)

@@ -36,17 +36,17 @@ def lines(*told: tuple[str, str]) -> None:
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars, one for each thing that is told of: its name, how much of it is done, and how much there is to do."""
+def progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Bars, one for each thing that is told of: its name, how much of it is done, and of how much, if that is known."""
     columns = TextColumn("{task.description:32s}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=talk, disable=not talk.is_terminal) as bars:
         known: dict[str, TaskID] = {}
 
-        def tell(what: str, done: int, total: int) -> None:
+        def tell(what: str, done: int, total: int | None) -> None:
             if what not in known:
                 known[what] = bars.add_task(what, total=total)
                 if not talk.is_terminal:
-                    talk.print(f"{what}: {total}", highlight=False)
-            bars.update(known[what], completed=done)
+                    talk.print(what if total is None else f"{what}: {total}", highlight=False)
+            bars.update(known[what], completed=done, total=total)
 
         yield tell
