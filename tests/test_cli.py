@@ -2,21 +2,28 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from world import MENU, serve, tasks
 
+from budget_router import Budget, BudgetRouter, load_policy
 from budget_router_cli import main
+from budget_router_sql import SqlLedger
 
+BUDGET = "70:completion_tokens"
+LEDGER = ("--ledger", "sqlite:///spend.db")
 COMMAND = [sys.executable, "-c", "from budget_router_cli import main; main()"]
 
 
 def typed(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100"}
     return subprocess.run(
-        [*COMMAND, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [*COMMAND, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 
@@ -58,41 +65,69 @@ def test_the_demo_leaves_a_page_and_a_ledger(told):
     assert (folder / "spend.db").read_bytes().startswith(b"SQLite format 3\0")
 
 
-def test_refresh_learns_again_from_the_demos_ledger_and_policies_lists_both(told):
-    url = "sqlite:///here/spend.db"
-    done = typed(
-        "refresh",
-        *("--ledger", url, "--budget", "22:completion_tokens", "--learner", "imitator", "--weak-labels", "--json"),
-        folder=told[0],
-    )
-    assert done.returncode == 0, done.stderr
-    refreshed = json.loads(done.stdout)
-    assert set(refreshed["n_weak"].values()) == {0}  # the demo grades every task that it learns from
-    assert refreshed["weak_doubts"] == []
-
-    listed = json.loads(typed("policies", "--ledger", url, "--json", folder=told[0]).stdout)
-
-    assert refreshed["n_decisions"] == 584  # 159 or 160 tasks three times, and the 107 or 106 unseen ones
-    assert [row["active"] for row in listed] == [False, True]
-    assert listed[-1]["version"] == refreshed["version"]
-
-    promoted = typed("promote", listed[0]["version"], "--ledger", url, folder=told[0])
-    assert promoted.returncode == 0
-    listed = json.loads(typed("policies", "--ledger", url, "--json", folder=told[0]).stdout)
-    assert [row["active"] for row in listed] == [True, False]
+# --- learning again
 
 
-def test_refresh_without_promotion_leaves_the_active_policy_alone(told):
-    url = "sqlite:///here/spend.db"
-    before = typed("policies", "--ledger", url, folder=told[0]).stdout
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger with a cold start's log, and no policy yet."""
+    path = tmp_path_factory.mktemp("served") / "spend.db"
+    with SqlLedger(f"sqlite:///{path}") as ledger:
+        serve(BudgetRouter(MENU, Budget.parse(BUDGET), ledger=ledger, seed=1), tasks(300, seed=1), seed=1)
+    return path
 
-    done = typed("refresh", "--ledger", url, "--budget", "30:completion_tokens", "--seed", "5", "--no-promote", folder=told[0])
 
-    assert done.returncode == 0, done.stderr
-    active = [line for line in before.splitlines() if " active " in line]
-    assert [
-        line for line in typed("policies", "--ledger", url, folder=told[0]).stdout.splitlines() if " active " in line
-    ] == active
+@pytest.fixture
+def refresh_here(served: Path, tmp_path: Path, typed_here):
+    """Refreshes a copy of that ledger."""
+    shutil.copy(served, tmp_path / "spend.db")
+
+    def type_refresh(*words: str) -> str:
+        code, out, error = typed_here("refresh", *LEDGER, "--budget", BUDGET, *words)
+        assert code == 0, error
+        return out
+
+    return type_refresh
+
+
+def listed(typed_here) -> list[dict[str, object]]:
+    return json.loads(typed_here("policies", *LEDGER, "--json")[1])
+
+
+def test_a_candidate_that_the_gate_passes_serves_and_one_that_it_does_not_is_kept(refresh_here, typed_here):
+    told = json.loads(refresh_here("--json"))
+    assert told["promoted"]
+    assert told["verdict"]["summary"].startswith("promoted: gain's lower bound +")
+    assert [(row["version"], row["active"]) for row in listed(typed_here)] == [(told["version"], True)]
+
+    kept = json.loads(refresh_here("--json", "--seed", "1", "--learner", "imitator", "--later", "0.4"))
+    assert not kept["promoted"]
+    assert (kept["incumbent"], kept["held_out"]) == (told["version"], "later")
+    assert [(row["version"], row["active"]) for row in listed(typed_here)] == [(told["version"], True), (kept["version"], False)]
+
+    assert typed_here("promote", kept["version"], *LEDGER)[0] == 0
+    assert [row["active"] for row in listed(typed_here)] == [False, True]
+    assert typed_here("rollback", *LEDGER)[0] == 0
+    assert [row["active"] for row in listed(typed_here)] == [True, False]
+
+
+def test_refresh_tells_people_what_was_solved_learned_and_said_by_the_gate(refresh_here, tmp_path):
+    out = refresh_here("--margin", "90", "--weak-labels", "--out", "policy")
+    names = [line[:10].strip() for line in out.splitlines()]
+    assert names == ["read", "solved", "candidate", "gain", "evidence", "weak", "gate", "kept"]
+    assert re.search(r"gate +not passed: gain's lower bound \+[\d.]+ points < \+90", out)
+    assert max(map(len, out.splitlines())) <= 100
+    version = out.split("budget-router promote ")[1].strip()
+    assert load_policy(tmp_path / "policy").version == version
+
+
+def test_refresh_without_promotion_leaves_what_serves_alone(refresh_here, typed_here):
+    out = refresh_here("--no-promote")
+    assert "gate      passed: " in out
+    assert [row["active"] for row in listed(typed_here)] == [False]
+
+
+# --- slips
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ with SqlLedger(sys.argv[1]) as ledger:
         ledger.record_outcome(example_outcome(name))
         print("outcome", name, flush=True)
 """
-N_ROUNDS = 6
-N_BIRTHS = 4
+N_ROUNDS = 4
+N_BIRTHS = 3
 N_SAMPLES = 3
 
 

@@ -148,7 +148,7 @@ def test_the_expected_spend_keeps_the_budget(refreshed):
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_estimates_of_candidates_hold_on_fresh_tasks(learner):
     misses, variances = [], []
-    for seed in range(5):
+    for seed in range(3):
         candidate = refresh(a_log(200, seed=seed), menu=MENU, budget=BUDGET, learner=learner)
         fresh = tasks(1000, seed=1000 + seed)
         chosen = candidate.policy.choose(candidate.policy.predict(fresh), BUDGET.per_task).probabilities
