@@ -2,6 +2,12 @@
 
 from budget_router.evaluation.comparison import Comparison, Estimates, Worth, compare, static_mix
 from budget_router.evaluation.confidence_sequence import sequence_half_width
+from budget_router.evaluation.confidence_sequence import (
+    ConfidenceSequence,
+    canary_gain,
+    confidence_sequence,
+    sequence_half_width,
+)
 from budget_router.evaluation.estimate import Estimate, clustered_mean, paired_bootstrap
 from budget_router.evaluation.gate import Condition, Gate, Verdict
 from budget_router.evaluation.judgement import Judgement, Rivals
@@ -16,6 +22,7 @@ from budget_router.evaluation.routing_curve import RoutingCurve, aiq, routing_cu
 __all__ = [
     "Comparison",
     "Condition",
+    "ConfidenceSequence",
     "Estimate",
     "Estimates",
     "Gate",
@@ -29,8 +36,10 @@ __all__ = [
     "Verdict",
     "Worth",
     "aiq",
+    "canary_gain",
     "clustered_mean",
     "compare",
+    "confidence_sequence",
     "cross_fitted",
     "doubly_robust",
     "dr",
