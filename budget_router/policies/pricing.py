@@ -15,6 +15,8 @@ _N_DITHERED = 8
 """Prices that stand for all within the dither."""
 _PRIOR_TASKS = 20
 """Tasks that the predictions count as, beside what was billed."""
+_AT_ONCE = 2**13
+"""Tasks whose picks are worked on at once."""
 _TIE = 1e-9
 """Values closer than this are one: predictions are sums of a few dozen floats in [0, 1]."""
 
@@ -46,8 +48,7 @@ class PriceCurve(NamedTuple):
         corners = trace(prediction.score, prediction.cost).shadow_price
         kept = np.unique(np.linspace(0, max(len(corners) - 1, 0), _MAX_PRICES).round().astype(np.intp))[: len(corners)]
         price = np.array([*corners[kept][:1] * (1 + 2 * _DITHER), *corners[kept], 0.0])
-        spend = [_spend(prediction, billed, _shares(prediction, float(one))) for one in price]
-        return cls(price, np.maximum.accumulate(np.array(spend)), prediction.cost.mean(axis=0))
+        return cls(price, np.maximum.accumulate(_spends(prediction, billed, price)), prediction.cost.mean(axis=0))
 
     def choose(self, prediction: Prediction, budget: float, *, floor: float) -> Choice:
         """Price each task's strategies so that the mean spend, the exploration floor's included, meets `budget`.
@@ -70,26 +71,75 @@ class PriceCurve(NamedTuple):
 
 def _shares(prediction: Prediction, price: float) -> FloatArray:
     """(n_tasks, n_strategies) how often each strategy is picked at prices around this one; ties go to the cheapest."""
-    score, cost = prediction.score, prediction.cost
-    n_prices = _N_DITHERED if price else 1
-    around = price * (1 + _DITHER * ((2 * np.arange(n_prices) + 1) / n_prices - 1))
-    value = score - around[:, None, None] * cost
-    is_tied = value >= value.max(axis=2, keepdims=True) - _TIE
-    picked = np.where(is_tied, cost, np.inf).argmin(axis=2)
-    return np.asarray((picked[:, :, None] == np.arange(score.shape[1])).mean(axis=0))
+    around = _around(price) if price else np.zeros(1)
+    shares = np.empty(prediction.score.shape)
+    for rows in _stretches(len(shares)):
+        score, cost = prediction.score[rows], prediction.cost[rows]
+        value = score - around[:, None, None] * cost
+        is_tied = value >= value.max(axis=2, keepdims=True) - _TIE
+        picked = np.where(is_tied, cost, np.inf).argmin(axis=2)
+        shares[rows] = (picked[:, :, None] == np.arange(score.shape[1])).mean(axis=0)
+    return shares
 
 
-def _spend(prediction: Prediction, billed: FloatArray | None, shares: FloatArray) -> float:
-    """Mean spend of picks: the predicted one, corrected by what the picks billed where that is known.
+def _around(price: float) -> FloatArray:
+    """(n_dithered,) prices that stand for all within the dither, rising."""
+    return np.asarray(price * (1 + _DITHER * ((2 * np.arange(_N_DITHERED) + 1) / _N_DITHERED - 1)))
+
+
+def _stretches(n_tasks: int) -> list[slice]:
+    return [slice(start, start + _AT_ONCE) for start in range(0, n_tasks, _AT_ONCE)]
+
+
+def _spends(prediction: Prediction, billed: FloatArray | None, price: FloatArray) -> FloatArray:
+    """Mean spend of the picks at each price: the predicted one, corrected by what the picks billed where that is known.
 
     A ratio estimate, `predicted · (Σ billed + m) / (Σ predicted + m)` with `_PRIOR_TASKS` tasks in m that bill what was
     predicted (Cochran 1977, Sampling Techniques, chapter 6).
     """
-    predicted = shares * prediction.cost
-    mean = float(predicted.sum(axis=1).mean())
-    if billed is None:
-        return mean
-    known = ~np.isnan(billed)
+    levels, place = np.unique([_around(one) for one in price], return_inverse=True)
+    picked = np.zeros((3, len(levels)))
+    for rows in _stretches(len(prediction.cost)):
+        cost = prediction.cost[rows]
+        bills = np.full(cost.shape, np.nan) if billed is None else billed[rows]
+        amounts = np.array([cost, np.nan_to_num(bills), np.where(np.isnan(bills), 0.0, cost)])
+        picked += _picked(prediction.score[rows], cost, amounts, levels)
+    predicted, bill, expected = picked[:, place.reshape(len(price), -1)].mean(axis=2)
+    mean = predicted / len(prediction.cost)
     prior = _PRIOR_TASKS * mean
-    bill, expected = float((shares * np.nan_to_num(billed))[known].sum()), float(predicted[known].sum())
-    return mean * (bill + prior) / max(expected + prior, 1e-300)
+    return np.asarray(mean * (bill + prior) / np.maximum(expected + prior, 1e-300))
+
+
+def _picked(score: FloatArray, cost: FloatArray, amounts: FloatArray, price: FloatArray) -> FloatArray:
+    """Amounts of the strategies that are picked at each price, summed over tasks, without a look at each price.
+
+    As the price falls a task changes from one corner of its concave hull to the next: it takes the step that first pays.
+
+    Args:
+        score: (n_tasks, n_strategies).
+        cost: (n_tasks, n_strategies).
+        amounts: (n_amounts, n_tasks, n_strategies).
+        price: (n_prices,), rising.
+
+    Returns:
+        (n_amounts, n_prices)
+    """
+    tasks = np.arange(len(score))
+    held = np.where(cost == cost.min(axis=1, keepdims=True), score, -np.inf).argmax(axis=1)
+    before = amounts[:, tasks, held]
+    total = np.tile(before.sum(axis=1, keepdims=True), len(price))
+    pays_below = np.full(len(score), np.inf)
+    for _ in range(score.shape[1] - 1):
+        dearer = cost - cost[tasks, held, None]
+        gain = score - score[tasks, held, None] - _TIE
+        slope = np.divide(gain, dearer, out=np.full(score.shape, -np.inf), where=dearer > 0)
+        following = slope.argmax(axis=1)
+        pays_below = np.minimum(pays_below, slope[tasks, following])
+        held = np.where(pays_below > 0, following, held)
+        now = amounts[:, tasks, held]
+        n_prices = np.searchsorted(price, pays_below)
+        for one, step in zip(total, now - before, strict=True):
+            taken = np.bincount(n_prices, weights=step, minlength=len(price) + 1)
+            one += taken[:0:-1].cumsum()[::-1]
+        before = now
+    return total
