@@ -86,12 +86,12 @@ def asked(name: str, path: Path, n_decisions: int) -> Took:
 def run(path: Path, n_decisions: int, *, questions: list[str], seed: int) -> dict[str, object]:
     """Make the ledger unless it is there, and ask each question of it."""
     if not path.exists():
-        _alone(make, path, n_decisions, seed=seed)
-    n_decisions = _alone(_count, path)
+        alone(make, path, n_decisions, seed=seed)
+    n_decisions = alone(_count, path)
     took = {}
     for name in questions:
         _read_through(path)
-        took[name] = _alone(asked, name, path, n_decisions)
+        took[name] = alone(asked, name, path, n_decisions)
     return {
         "seed": seed,
         "n_decisions": n_decisions,
@@ -102,7 +102,7 @@ def run(path: Path, n_decisions: int, *, questions: list[str], seed: int) -> dic
     }
 
 
-def _alone(work: Callable[..., T], *given: object, **named: object) -> T:
+def alone(work: Callable[..., T], *given: object, **named: object) -> T:
     """Do work in a fresh process: what it leaves in memory is nobody else's."""
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(work, given, named)

@@ -2,7 +2,7 @@
 
 import random
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,6 +34,7 @@ _EVERY_GRADED, _EVERY_OPEN = 2, 1000
 """Of so many decisions one is graded, and one was never settled."""
 _CACHE_KIB = 2 * 1024 * 1024
 _OWN = {"id", "task_id", "thread_id", "run_id", "decided_at", "started_at", "settled_at", "graded_at", "decision_id", "digest"}
+_OWN |= {"task_text", "features"}
 _TOLD = {
     table: [(place, column.name) for place, column in enumerate(table.columns) if column.name in _OWN]
     for table in (decisions, call_openings, call_closings, settlements, samples, outcomes)
@@ -62,30 +63,45 @@ class Mould:
         km, speed = rng.randint(100, 900), rng.randint(50, 120)
         text = f"A train leaves at 9:40 and covers {km} km at {speed} km/h; when does it arrive? " * rng.randint(1, 4)
         (name,) = rng.choices(MENU.names, list(PROPENSITIES.values()))
-        strategy = MENU[name]
-        calls = tuple(_call(index, rng) for index in range(strategy.n_samples))
+        task = Task(text, metadata={"turn": rng.randint(1, 9), "team": rng.choice(("north", "south"))})
+        calls = tuple(call_of(index, rng.randint(100, 900), rng) for index in range(MENU[name].n_samples))
         answers = [rng.choice(("right", "wrong", None)) for _ in calls]
+        return cls.served(task, name, calls, answers, propensities=PROPENSITIES, group=GROUPS[number % len(GROUPS)])
+
+    @classmethod
+    def served(
+        cls,
+        task: Task,
+        name: str,
+        calls: Sequence[Call],
+        answers: Sequence[str | None],
+        *,
+        menu: Menu = MENU,
+        propensities: Mapping[str, float],
+        group: str,
+    ) -> "Mould":
+        """A task served by one strategy of a menu: its calls, and what each of them answered, `right` or not."""
         graded: dict[str, float] = {answer: float(answer == "right") for answer in answers if answer is not None}
         winner = max(graded, key=answers.count, default=None)
         return cls(
             decision=Decision(
                 id="d",
                 task_id="t",
-                group=GROUPS[number % len(GROUPS)],
-                strategy=strategy,
-                propensities=PROPENSITIES,
+                group=group,
+                strategy=menu[name],
+                propensities=propensities,
                 shadow_price=2e-5,
                 expected_cost=900.0,
                 expected_accuracy=0.7,
                 budget=BUDGET,
                 policy_version="policy-0",
-                menu_hash=MENU.hash,
-                features=structural_features(text),
+                menu_hash=menu.hash,
+                features=structural_features(task.text),
                 features_version=STRUCTURE_VERSION,
                 decided_at=NOON,
             ),
-            task=Task(text, metadata={"turn": rng.randint(1, 9), "team": rng.choice(("north", "south"))}),
-            calls=calls,
+            task=task,
+            calls=tuple(calls),
             settlement=Settlement(
                 decision_id="d",
                 samples=tuple(Sample(index=index, call_id="c", answer_key=answer) for index, answer in enumerate(answers)),
@@ -114,8 +130,9 @@ class Mould:
         }
 
 
-def _call(index: int, rng: random.Random) -> Call:
-    prompt_tokens, completion_tokens = rng.randint(50, 400), rng.randint(100, 900)
+def call_of(index: int, completion_tokens: int, rng: random.Random) -> Call:
+    """A call that was closed, with an answer of some length."""
+    prompt_tokens = rng.randint(50, 400)
     bill = TARIFFS.bill("small", prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
     return Call(
         id=f"c{index}",
@@ -134,19 +151,23 @@ def _in_order(table: Table, row: Mapping[str, Any]) -> list[Any]:  # Any: of eac
     return [row[column.name] for column in table.columns]
 
 
-def make(path: Path, n_decisions: int, *, seed: int = 0) -> None:
+Serve = Callable[[int, random.Random], tuple[Mould, Mapping[str, object]]]
+"""Finds the mould of the decision of a number, and what else is its own, by the column's name."""
+
+
+def make(path: Path, n_decisions: int, *, seed: int = 0, menu: Menu = MENU, serve: Serve | None = None) -> None:
     """Make a ledger with so many decisions, their calls, settlements, samples and, of every other one, an outcome."""
     SqlLedger(f"sqlite:///{path}").close()
     rng = random.Random(seed)  # noqa: S311  # no secret
-    moulds = [Mould.of(number, rng) for number in range(_MOULDS)]
+    serve = serve or _any_of([Mould.of(number, rng) for number in range(_MOULDS)])
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = {-_CACHE_KIB}"):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("BEGIN")
-        connection.execute(_insertion(menus), _in_order(menus, menu_row(MENU)))
+        connection.execute(_insertion(menus), _in_order(menus, menu_row(menu)))
         for start in range(0, n_decisions, AT_ONCE):
             batch = range(start, min(start + AT_ONCE, n_decisions))
-            for table, rows in _served(batch, moulds, rng).items():
+            for table, rows in _served(batch, serve, rng).items():
                 connection.executemany(_insertion(table), rows)
         connection.execute("COMMIT")
 
@@ -156,15 +177,19 @@ def _insertion(table: Table) -> str:
     return f"INSERT INTO {table.name} VALUES ({places})"  # noqa: S608  # our own names
 
 
-def _served(numbers: range, moulds: Sequence[Mould], rng: random.Random) -> dict[Table, list[list[Any]]]:  # Any: as above
+def _any_of(moulds: Sequence[Mould]) -> Serve:
+    return lambda number, rng: (moulds[rng.randrange(len(moulds))], {"task_id": f"task {number // 2}"})
+
+
+def _served(numbers: range, serve: Serve, rng: random.Random) -> dict[Table, list[list[Any]]]:  # Any: as above
     """Rows of decisions in a row, with ids as `new_id` and LangChain make them: of the moment, and random beyond it."""
-    rows: dict[Table, list[list[Any]]] = {table: [] for table in moulds[0].rows}
+    rows: dict[Table, list[list[Any]]] = {table: [] for table in _TOLD}
     for number in numbers:
-        mould = moulds[rng.randrange(len(moulds))]
+        mould, own = serve(number, rng)
         decided_at = NOON + timedelta(seconds=_SECONDS_APART * number)
         new_id = Ids(clock=partial(int, decided_at.timestamp() * 1e9), chance=rng.randbytes)
         name, calls = new_id(), [new_id() for _ in mould.calls]
-        told = {"id": name, "task_id": f"task {number // 2}", "thread_id": f"thread {number // 4}", "run_id": f"run {number}"}
+        told = {**own, "id": name, "thread_id": f"thread {number // 4}", "run_id": f"run {number}"}
         later = _text(decided_at + timedelta(seconds=4))
         now = {"decided_at": _text(decided_at), "started_at": _text(decided_at), "settled_at": later, "graded_at": later}
         is_open, is_graded = number % _EVERY_OPEN == 0, number % _EVERY_GRADED == 0
@@ -182,7 +207,8 @@ def _cast(table: Table, moulded: Sequence[list[Any]], told: Mapping[str, object]
     for row, call in zip(moulded, calls, strict=False):
         mine = row.copy()
         for place, name in places:
-            mine[place] = told[name]
+            if name in told:
+                mine[place] = told[name]
         if of_call is not None:
             mine[of_call] = call
         yield mine

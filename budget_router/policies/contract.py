@@ -6,7 +6,10 @@ The price is applied last, `score_k(x) - λ cost_k(x)`: so one learned policy se
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from budget_router.allocation import FloatArray
+import numpy as np
+from numpy.typing import NDArray
+
+from budget_router.allocation import FloatArray, IntArray
 from budget_router.task import Task
 
 
@@ -19,6 +22,12 @@ class Prediction(NamedTuple):
     """(n_tasks, n_strategies), what the price is weighed against; higher is better."""
     accuracy: FloatArray | None = None
     """(n_tasks, n_strategies) in [0, 1]; `None` when the policy does not claim to know."""
+
+
+def part_of(prediction: Prediction, rows: NDArray[np.bool_] | IntArray) -> Prediction:
+    """Predictions of some of the tasks."""
+    accuracy = None if prediction.accuracy is None else prediction.accuracy[rows]
+    return Prediction(prediction.cost[rows], prediction.score[rows], accuracy)
 
 
 class Choice(NamedTuple):

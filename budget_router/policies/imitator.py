@@ -6,7 +6,6 @@ from budget_router.allocation import FloatArray, oracle_actions, trace
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.completion import completed
 from budget_router.policies.conditional_logit import conditional_logit
-from budget_router.policies.contract import Prediction
 from budget_router.policies.learned import LearnedPolicy
 
 N_PRICES = 5
@@ -24,6 +23,7 @@ class OracleImitator(LearnedPolicy):
     """
 
     kind = "imitator"
+    _is_priced_on_its_own = True  # few classes leave little to learn by heart, and scores of twins lie far from its own
 
     def _fit_score(self, features: FloatArray, table: OutcomeTable) -> None:
         expected = self.expected(features)
@@ -44,10 +44,6 @@ class OracleImitator(LearnedPolicy):
             paid = np.array(lams)[:, None, None] * expected[1][:, present]
             logit = conditional_logit(features, paid, np.searchsorted(present, label), weight, temperature=float(mean.mean()))
             self.weights_[:, present] = logit.lines
-
-    def _unseen(self, features: FloatArray) -> Prediction:
-        """Its own predictions: few classes leave little to learn by heart, and scores of twins lie far from its own."""
-        return self._predict(features)
 
     def _score(self, features: FloatArray, cost: FloatArray, accuracy: FloatArray) -> FloatArray:  # noqa: ARG002  # the contract's
         return np.asarray(features @ self.weights_[:-1] + self.weights_[-1])

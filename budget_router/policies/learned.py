@@ -1,25 +1,30 @@
 """Learned policies: the price is applied last, so that one of them serves every budget."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from budget_router.allocation import FloatArray
+from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
 from budget_router.errors import NotEnoughEvidence
 from budget_router.features import Featuriser
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.accuracy_model import MIN_TASKS, AccuracyModel
-from budget_router.policies.contract import Choice, Prediction
+from budget_router.policies.contract import Choice, Prediction, part_of
 from budget_router.policies.cost_model import CostModel
 from budget_router.policies.knobs import Between, interpolated, untried
 from budget_router.policies.pricing import PriceCurve
+from budget_router.policies.sampling import trained_rows
 from budget_router.task import Task
 
 N_FOLDS = 5
+_AT_ONCE = 2**13
+"""Tasks whose features are held in memory at once, of those that are not learned from."""
 
 
 class LearnedPolicy(ABC):
@@ -30,6 +35,8 @@ class LearnedPolicy(ABC):
     """
 
     kind: ClassVar[str]
+    _is_priced_on_its_own: ClassVar[bool] = False
+    """Whether the price is found on the policy's own predictions, and not on those of twins, which scatter as fresh ones do."""
 
     def __init__(self, *, n_components: int = 24) -> None:
         self.n_components = n_components
@@ -56,22 +63,21 @@ class LearnedPolicy(ABC):
 
         A strategy that was graded on fewer than `MIN_TASKS` tasks is told by its neighbours where it is a setting between tried
         ones of the same knob; else it is predicted to be worth nothing, and not chosen until exploration has tried it more often.
-        Raises NotEnoughEvidence when no strategy was graded that often.
+        Of a long log a sample is learned from, see `trained_rows`, and every row is predicted and priced. Raises NotEnoughEvidence when no strategy was graded that often.
         """
         table = table.by_task()
         check_evidence(table)
         self.menu, self.unit = table.menu, table.unit
-        self.featuriser_ = Featuriser(self.n_components).fit(table.structure, table.texts, table.metadata)
-        features = self.featuriser_.transform_known(table.structure, table.texts, table.metadata)
-        self._fit_models(features, table)
-        self.held_out_ = self._held_out(features, table, rng)
-        self.curve_ = PriceCurve.of(self._unseen(features), billed=table.cost)
+        trained = trained_rows(table, rng)
+        known = table if len(trained) == len(table.structure) else table.rows(trained)
+        self.n_trained_ = len(trained)
+        self.featuriser_ = Featuriser(self.n_components).fit(known.structure, known.texts, known.metadata)
+        features = self._features(known)
+        self._fit_models(features, known)
+        self.held_out_, own = self._held_out(features, known, trained, table, rng)
+        self.curve_ = PriceCurve.of(self.held_out_ if own is None else own, billed=table.cost)
         self.table_ = table
         return self
-
-    def _unseen(self, features: FloatArray) -> Prediction:  # noqa: ARG002  # a child may predict afresh
-        """Predictions of the log's tasks that scatter as those of fresh tasks will."""
-        return self.held_out_
 
     def predict(self, tasks: Sequence[Task]) -> Prediction:
         """Score, cost and accuracy of every strategy on each task."""
@@ -79,8 +85,10 @@ class LearnedPolicy(ABC):
 
     def predict_table(self, table: OutcomeTable) -> Prediction:
         """The same of the task of each row of a table; a text that the ledger did not keep says nothing."""
-        texts = [{}] * len(table.structure) if table.texts is None else table.texts
-        return self._predict(self.featuriser_.transform_known(table.structure, texts, table.metadata))
+        found = _Predictions.empty(len(table.structure), len(self.menu))
+        for rows in _stretches(np.arange(len(table.structure))):
+            found.put(rows, self._predict(self._features(table, rows)))
+        return found.all
 
     def choose(self, prediction: Prediction, budget: float, *, floor: float = 0.0) -> Choice:
         """Price the strategies so that the mean spend meets `budget`, none below `floor`."""
@@ -102,30 +110,98 @@ class LearnedPolicy(ABC):
         accuracy, cost = self.expected(features)
         return Prediction(cost, self._score(features, cost, accuracy), np.clip(accuracy, 0.0, 1.0))
 
-    def _held_out(self, features: FloatArray, table: OutcomeTable, rng: np.random.Generator) -> Prediction:
+    def _features(self, table: OutcomeTable, rows: IntArray | None = None) -> FloatArray:
+        """Of the tasks of some rows, or of all; a text that the ledger did not keep says nothing."""
+        texts = [{}] * len(table.structure) if table.texts is None else table.texts
+        if rows is None:
+            return self.featuriser_.transform_known(table.structure, texts, table.metadata)
+        metadata = None if table.metadata is None else [table.metadata[row] for row in rows.tolist()]
+        return self.featuriser_.transform_known(table.structure[rows], [texts[row] for row in rows.tolist()], metadata)
+
+    def _held_out(
+        self, features: FloatArray, known: OutcomeTable, trained: IntArray, table: OutcomeTable, rng: np.random.Generator
+    ) -> tuple[Prediction, Prediction | None]:
         """Predict each task by a policy that did not see it, and shift each fold's means to those of the policy that serves.
 
         What sets a fold's policy apart is mostly one shift per strategy, and a shift moves a whole fold across the price at once:
         unshifted, the twins would not choose as the policy does that they stand for.
+
+        Args:
+            features: of the tasks that are learned from.
+            known: their rows of the table.
+            trained: which rows these are.
+            table: one row per task.
+            rng: of the folds.
+
+        Returns:
+            held-out predictions of the table's rows, and those of the policy itself where it is priced on its own.
         """
         cluster = table.cluster
         fold = rng.permutation(np.arange(cluster.max() + 1) % N_FOLDS)[cluster]
         served = self._predict(features)
-        cost, score, accuracy = np.empty((3, *served.cost.shape))
+        held_out, own = (_Predictions.empty(len(fold), len(table.menu)) for _ in range(2))
+        own.put(trained, served)
+        twins = []
         for one in range(N_FOLDS):
-            outside, inside = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
+            outside, inside = np.flatnonzero(fold[trained] != one), np.flatnonzero(fold[trained] == one)
             twin = type(self)(n_components=self.n_components)
-            apart = _level(twin._fit_models(features[outside], table.rows(outside), like=self)._predict(features), served)
-            for cells, predicted in ((cost, apart.cost), (score, apart.score), (accuracy, np.asarray(apart.accuracy))):
-                cells[inside] = predicted[inside]
-        return Prediction(cost, score, accuracy)
+            twin._fit_models(features[outside], known.rows(outside), like=self)
+            predicted = twin._predict(features)
+            twins.append((twin, _Level.between(predicted, served)))
+            held_out.put(trained[inside], part_of(twins[-1][1].shifted(predicted), inside))
+
+        def predict_rest(rows: IntArray) -> None:
+            features = self._features(table, rows)
+            for one, (twin, level) in enumerate(twins):
+                inside = fold[rows] == one
+                held_out.put(rows[inside], level.shifted(twin._predict(features[inside])))
+            if self._is_priced_on_its_own:
+                own.put(rows, self._predict(features))
+
+        rest = np.setdiff1d(np.arange(len(fold)), trained, assume_unique=True)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(predict_rest, _stretches(rest)))
+        return held_out.all, own.all if self._is_priced_on_its_own else None
 
 
-def _level(prediction: Prediction, served: Prediction) -> Prediction:
-    """Bring a twin's means over all tasks to those of the policy that serves."""
-    cost = prediction.cost * (served.cost.mean(axis=0) / np.maximum(prediction.cost.mean(axis=0), 1e-300))
-    score = prediction.score + (served.score - prediction.score).mean(axis=0)
-    return Prediction(cost, score, prediction.accuracy)
+class _Predictions(NamedTuple):
+    """Room for predictions of many tasks, that are made some at a time; (n_tasks, n_strategies) each."""
+
+    cost: FloatArray
+    score: FloatArray
+    accuracy: FloatArray
+
+    @classmethod
+    def empty(cls, n_tasks: int, n_strategies: int) -> Self:
+        return cls(*(np.empty((n_tasks, n_strategies)) for _ in cls._fields))
+
+    def put(self, rows: IntArray, prediction: Prediction) -> None:
+        self.cost[rows], self.score[rows], self.accuracy[rows] = prediction.cost, prediction.score, prediction.accuracy
+
+    @property
+    def all(self) -> Prediction:
+        return Prediction(*self)
+
+
+class _Level(NamedTuple):
+    """How a twin's means over all tasks lie to those of the policy that serves; (n_strategies,) each."""
+
+    cost: FloatArray
+    """Ratio."""
+    score: FloatArray
+    """Difference."""
+
+    @classmethod
+    def between(cls, twin: Prediction, served: Prediction) -> Self:
+        cost = served.cost.mean(axis=0) / np.maximum(twin.cost.mean(axis=0), 1e-300)
+        return cls(cost, (served.score - twin.score).mean(axis=0))
+
+    def shifted(self, twin: Prediction) -> Prediction:
+        return Prediction(twin.cost * self.cost, twin.score + self.score, twin.accuracy)
+
+
+def _stretches(rows: IntArray) -> list[IntArray]:
+    return [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
 
 
 def check_evidence(table: OutcomeTable) -> None:
