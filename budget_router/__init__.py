@@ -1,6 +1,7 @@
 """Decide, before each reasoning step, how much test-time compute a task deserves."""
 
 from budget_router.budget import Budget
+from budget_router.drifting import drift
 from budget_router.errors import BudgetRouterError
 from budget_router.evaluating import Evaluation, evaluate
 from budget_router.evaluation import Gate, Verdict
@@ -43,6 +44,7 @@ __all__ = [
     "Task",
     "Verdict",
     "evaluate",
+    "drift",
     "export",
     "load_policy",
     "refresh",

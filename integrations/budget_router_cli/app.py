@@ -8,7 +8,7 @@ import sys
 import typer
 
 from budget_router import BudgetRouterError
-from budget_router_cli import books, demonstration, learning, policies, recorder
+from budget_router_cli import books, demonstration, drifting, learning, policies, recorder
 from budget_router_cli.terminal import talk
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.add_typer(demonstration.app)
 app.add_typer(recorder.app)
 app.add_typer(learning.app)
+app.add_typer(drifting.app)
 app.add_typer(policies.app)
 app.add_typer(books.app)
 
