@@ -132,6 +132,10 @@ class Ledger(Protocol):
         """What the settled ones among these decisions tell, oldest first: plain values, read for learning by the million."""
         ...
 
+    def n_outcomes(self, *, since: datetime | None = None) -> int:
+        """Grades given at a moment or later, corrections included; cheap enough to be asked twice a minute."""
+        ...
+
     def forget(self, task_id: str) -> int:
         """Erase a task's text and metadata from all its decisions, and return how many stood; all else stays and is learned from.
 

@@ -71,6 +71,11 @@ class LogFile(MemoryLedger):
         """The decisions that bear a run's id, oldest first; none where nothing was decided in it."""
         return [entry for entry in self._lines() if entry.decision.run_id == run_id]
 
+    def n_outcomes(self, *, since: datetime | None = None) -> int:
+        """Grades given at a moment or later: the last one of each decision, which is all that the file holds."""
+        grades = (entry.outcome for entry in self._lines() if entry.outcome is not None)
+        return sum(since is None or grade.graded_at >= since for grade in grades)
+
     def of_call(self, call_id: str) -> LoggedDecision:
         """The decision that a call was made for; raises UnknownDecision."""
         for entry in self._lines():

@@ -200,9 +200,7 @@ class MemoryLedger:
 
     def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:
         """Decisions of `since <= decided_at < until`, oldest first, streamed."""
-        for moment in (since, until):
-            if moment is not None and moment.tzinfo is None:
-                raise InvalidInput(f"{moment.isoformat()} has no time zone: give one, such as datetime.now(UTC)")
+        _check_zone(since, until)
         with self._lock:
             first = 0 if since is None else bisect_left(self._timeline, (since, -1, ""))
             end = len(self._timeline) if until is None else bisect_left(self._timeline, (until, -1, ""))
@@ -212,6 +210,12 @@ class MemoryLedger:
     def evidence(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Evidence]:
         """What the settled ones among these decisions tell, oldest first."""
         return (one for entry in self.read(since=since, until=until) if (one := Evidence.of(entry)) is not None)
+
+    def n_outcomes(self, *, since: datetime | None = None) -> int:
+        """Grades given at a moment or later, corrections included."""
+        _check_zone(since)
+        with self._lock:
+            return sum(since is None or one.graded_at >= since for outcomes in self._outcomes.values() for one in outcomes)
 
     def forget(self, task_id: str) -> int:
         """Erase a task's text and metadata from all its decisions, and return how many stood."""
@@ -233,3 +237,9 @@ class MemoryLedger:
             self._calls_of[standing.decision_id].remove(call.id)
         self._calls[call.id] = call
         self._calls_of[call.decision_id].append(call.id)
+
+
+def _check_zone(*moments: datetime | None) -> None:
+    for moment in moments:
+        if moment is not None and moment.tzinfo is None:
+            raise InvalidInput(f"{moment.isoformat()} has no time zone: give one, such as datetime.now(UTC)")

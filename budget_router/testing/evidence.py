@@ -2,15 +2,16 @@
 
 # ruff: noqa: S101, D103  # an exam asserts, and its names are its sentences
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
+from budget_router.errors import InvalidInput
 from budget_router.evidence import Drawn, Evidence
 from budget_router.ledger import Ledger
 from budget_router.menu import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsistency, SingleShot
 from budget_router.records import Sample, Spend
 from budget_router.task import MetadataValue, Task
 from budget_router.testing.examples import NOON, example_call, example_decision, example_outcome, example_settlement
-from budget_router.testing.ledger import promise
+from budget_router.testing.ledger import promise, refuses
 
 _MENU = Menu(
     [
@@ -65,6 +66,20 @@ def evidence_says_nothing_of_what_was_forgotten(ledger: Ledger) -> None:
     (forgotten,) = (one for one in ledger.evidence() if one.task_id == "t1")
     assert (forgotten.task_text, forgotten.task_ngrams, forgotten.metadata) == (None, None, {})
     assert forgotten.features
+
+
+@promise
+def grades_are_counted_by_when_they_were_given(ledger: Ledger) -> None:
+    assert ledger.n_outcomes() == ledger.n_outcomes(since=NOON) == 0
+    for name in ("a", "b"):
+        ledger.record_decision(example_decision(name, menu_hash=_MENU.hash), Task("?"), _MENU)
+        ledger.record_outcome(example_outcome(name))
+    later = NOON + timedelta(hours=1)
+    ledger.record_outcome(example_outcome("a"))
+    ledger.record_outcome(example_outcome("a", score=0.0, graded_at=later.astimezone(timezone(timedelta(hours=9)))))
+    counted = [ledger.n_outcomes(since=moment) for moment in (None, NOON, later, later + timedelta(microseconds=1))]
+    assert counted == [3, 3, 1, 0]
+    refuses(lambda: ledger.n_outcomes(since=NOON.replace(tzinfo=None)), InvalidInput)
 
 
 def _serve(ledger: Ledger, number: int) -> None:
