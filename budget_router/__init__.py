@@ -11,11 +11,13 @@ from budget_router.memory import MemoryLedger
 from budget_router.menu import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsistency, SingleShot, Strategy
 from budget_router.policies import load_policy, save_policy
 from budget_router.records import Call, Decision, Outcome, Settlement, Spend
+from budget_router.refresher import Refresher
 from budget_router.refreshing import Refresh, refresh
 from budget_router.rolling_back import rollback
 from budget_router.router import BudgetRouter
 from budget_router.tariffs import Tariff, Tariffs
 from budget_router.task import Task
+from budget_router.triggers import Every, EveryOutcomes, OnDrift
 
 __all__ = [
     "Budget",
@@ -26,14 +28,18 @@ __all__ = [
     "EarlyStop",
     "Escalate",
     "Evaluation",
+    "Every",
+    "EveryOutcomes",
     "Export",
     "ExtendedCoT",
     "Gate",
     "LogFile",
     "MemoryLedger",
     "Menu",
+    "OnDrift",
     "Outcome",
     "Refresh",
+    "Refresher",
     "SelfConsistency",
     "Settlement",
     "SingleShot",
