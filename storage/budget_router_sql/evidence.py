@@ -4,12 +4,14 @@ A window is read in stretches, two at a time: while the database finds one, what
 is not as it was written, its stretch is read as records, which name what is wrong.
 """
 
+import gc
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
-from itertools import repeat
-from typing import Any
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from itertools import repeat, starmap
+from typing import Any, TypeVar
 
 from pydantic_core import from_json
 from sqlalchemy import BindParameter, Connection, Select, bindparam, select
@@ -62,6 +64,8 @@ _DRAWN = select(*(samples.c[name] for name in ("decision_id", "index", "call_id"
 _BILLED = select(*(call_closings.c[name] for name in ("decision_id", "id", *_SPENT))).where(call_closings.c.decision_id.in_(_IDS))
 _OFFERED = select(menus.c.hash, menus.c.strategies)
 
+T = TypeVar("T", Drawn, Evidence, Spent)
+
 
 def settled(database: Database, hashed: HashedText, window: Window) -> Iterator[Evidence]:
     """Read the settled decisions of a window, oldest first; between two stretches no connection is held."""
@@ -90,12 +94,25 @@ def _read(database: Database, hashed: HashedText, stretch: Window) -> list[Evide
             return [one for entry in assembled(connection, rows, hashed) if (one := Evidence.of(entry)) is not None]
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let the garbage collector wait for a stretch: nothing in it is garbage, and it would look through it again and again."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_on:
+            gc.enable()
+
+
+@_uncollected()
 def _by_column(backend: Backend, connection: Connection, hashed: HashedText, stretch: Window) -> list[Evidence]:
     """Put a stretch together; raises ValueError, TypeError or LookupError where something is not as it was written."""
     columns = backend.by_column(connection, _SETTLED, stretch.bounds)
     ids, task_ids, thread_ids, groups, moments, texts, metadata, features, versions, menu_hashes, settings, *rest = columns
     propensities, reasons, statuses, answers, prompts, completions, money, seconds, scores, answer_scores = rest
-    strategy = {text: strategy_of(text) for text in set(settings)}
+    n_rows, strategy = len(ids), {text: strategy_of(text) for text in set(settings)}
     menu = {name: menu_of(text) for name, text in connection.execute(_OFFERED)}
     counts = ngrams_of(connection, [name for name, text in zip(ids, texts, strict=True) if text is None], hashed)
 
@@ -107,10 +124,13 @@ def _by_column(backend: Backend, connection: Connection, hashed: HashedText, str
             rows[name].append(row)
         return rows
 
-    drawn = of(_DRAWN, {text for text, one in strategy.items() if one.n_samples > 1})
+    drawn = {
+        name: tuple(starmap(Drawn, rows))
+        for name, rows in of(_DRAWN, {text for text, one in strategy.items() if one.n_samples > 1}).items()
+    }
     billed = of(_BILLED, {text for text, one in strategy.items() if isinstance(one, Escalate)})
     return list(
-        map(
+        _made(
             Evidence,
             task_ids,
             thread_ids,
@@ -119,23 +139,29 @@ def _by_column(backend: Backend, connection: Connection, hashed: HashedText, str
             texts,
             map(counts.get, ids),
             map(_parsed, metadata),
-            from_json(f"[{','.join(features)}]"),
+            map(tuple, from_json(f"[{','.join(features)}]")),
             versions,
             map(menu.__getitem__, menu_hashes),
             map(strategy.__getitem__, settings),
             map(_chances, propensities),
             reasons,
             statuses,
-            map(Spent, prompts, completions, money, seconds),
-            [
-                [Drawn(*sample) for sample in drawn[name]] if name in drawn else [Drawn(0, None, answer)]
-                for name, answer in zip(ids, answers, strict=True)
-            ],
-            [{call_id: Spent(*spent) for call_id, *spent in billed.get(name, ())} for name in ids] if billed else repeat({}),
+            _made(Spent, prompts, completions, money, seconds),
+            map(drawn.get, ids, zip(_made(Drawn, repeat(0, n_rows), repeat(None, n_rows), answers))),
+            [{call_id: Spent(*spent) for call_id, *spent in billed.get(name, ())} for name in ids]
+            if billed
+            else repeat({}, n_rows),
             scores,
-            [_parsed(text) if text else {} for text in answer_scores],
+            [_parsed(text or "{}") for text in answer_scores],
         )
     )
+
+
+def _made(kind: type[T], *columns: Iterable[Any]) -> Iterator[T]:
+    """Named tuples of a column for each field; their constructor takes several times as long. Any: of each field's own type."""
+    if len(columns) != len(kind._fields):
+        raise AssertionError(f"{len(columns)} columns for the {len(kind._fields)} fields of {kind.__name__}")
+    return map(partial(tuple.__new__, kind), zip(*columns, strict=True))
 
 
 @lru_cache(_MANY_TEXTS)
