@@ -5,6 +5,7 @@ from budget_router.drifting import drift
 from budget_router.errors import BudgetRouterError
 from budget_router.evaluating import Evaluation, evaluate
 from budget_router.evaluation import Gate, Verdict
+from budget_router.explaining import Explanation, explain
 from budget_router.exporting import Export, export
 from budget_router.log_file import LogFile
 from budget_router.memory import MemoryLedger
@@ -15,6 +16,7 @@ from budget_router.refresher import Refresher
 from budget_router.refreshing import Refresh, refresh
 from budget_router.rolling_back import rollback
 from budget_router.router import BudgetRouter
+from budget_router.solving import LoggedFrontier, Solved, frontier, solve
 from budget_router.tariffs import Tariff, Tariffs
 from budget_router.task import Task
 from budget_router.triggers import Every, EveryOutcomes, OnDrift
@@ -30,10 +32,12 @@ __all__ = [
     "Evaluation",
     "Every",
     "EveryOutcomes",
+    "Explanation",
     "Export",
     "ExtendedCoT",
     "Gate",
     "LogFile",
+    "LoggedFrontier",
     "MemoryLedger",
     "Menu",
     "OnDrift",
@@ -43,6 +47,7 @@ __all__ = [
     "SelfConsistency",
     "Settlement",
     "SingleShot",
+    "Solved",
     "Spend",
     "Strategy",
     "Tariff",
@@ -51,9 +56,12 @@ __all__ = [
     "Verdict",
     "drift",
     "evaluate",
+    "explain",
     "export",
+    "frontier",
     "load_policy",
     "refresh",
     "rollback",
     "save_policy",
+    "solve",
 ]

@@ -12,6 +12,8 @@ from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
 from budget_router.errors import NotEnoughEvidence
 from budget_router.features import Featuriser
+from budget_router.features.columns import Facts
+from budget_router.features.projection import NgramCounts
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.accuracy_model import MIN_TASKS, AccuracyModel
@@ -82,6 +84,19 @@ class LearnedPolicy(ABC):
     def predict(self, tasks: Sequence[Task]) -> Prediction:
         """Score, cost and accuracy of every strategy on each task."""
         return self._predict(self.featuriser_.transform([task.text for task in tasks], [task.metadata for task in tasks]))
+
+    def predict_known(
+        self, structure: FloatArray, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None
+    ) -> Prediction:
+        """The same of tasks as a ledger knows them; a text that was not kept says nothing.
+
+        Args:
+            structure: (n_tasks, n_structural_features).
+            texts: of the same tasks, or their n-gram counts.
+            metadata: of the same tasks.
+        """
+        silent: list[str | NgramCounts] = [{}] * len(structure)
+        return self._predict(self.featuriser_.transform_known(structure, silent if texts is None else texts, metadata))
 
     def predict_table(self, table: OutcomeTable) -> Prediction:
         """The same of the task of each row of a table; a text that the ledger did not keep says nothing."""
