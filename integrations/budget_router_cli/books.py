@@ -13,7 +13,7 @@ from budget_router import export as export_ledger
 from budget_router.records import usd
 from budget_router.reports.escaping import clipped, visible
 from budget_router_cli.menu_file import read_menu
-from budget_router_cli.options import AsJson, LedgerUrl, moment, opened
+from budget_router_cli.options import MENU, AsJson, LedgerUrl, moment, opened
 from budget_router_cli.terminal import console_of, table_of
 from budget_router_sql import Amount, Audit, SpendRow
 from budget_router_sql import audit as prove
@@ -30,7 +30,9 @@ app = typer.Typer()
 @app.command(epilog="Example: budget-router audit --ledger sqlite:///spend.db --menu menu.toml --close-open")
 def audit(
     ledger: LedgerUrl,
-    menu: Annotated[Path | None, typer.Option(help="TOML menu file whose [tariff.MODEL] tables priced calls.")] = None,
+    menu: Annotated[
+        Path | None, typer.Option(envvar=MENU, help="TOML menu file whose [tariff.MODEL] tables priced calls.")
+    ] = None,
     close_open: Annotated[
         bool, typer.Option("--close-open", help="Book calls that were opened and never closed, as estimated.")
     ] = False,

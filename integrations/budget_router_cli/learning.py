@@ -10,7 +10,7 @@ from budget_router import Budget, Refresh, save_policy
 from budget_router import refresh as refresh_ledger
 from budget_router.evaluation import Gate
 from budget_router.evaluation.judgement import STATIC_MIX
-from budget_router_cli.options import AsJson, LedgerUrl, moment, opened
+from budget_router_cli.options import MENU, AsJson, LedgerUrl, PerTask, moment, opened
 from budget_router_cli.terminal import lines, progress_bars
 
 app = typer.Typer()
@@ -19,10 +19,11 @@ app = typer.Typer()
 @app.command(epilog="Example: budget-router train log.db --budget 0.002:usd --out policy")
 def train(
     log: Annotated[Path, typer.Argument(help="SQLite file that `record` or a router wrote.")],
-    budget: Annotated[str, typer.Option(help="Average per task, as number:unit.")],
+    budget: PerTask,
     out: Annotated[Path, typer.Option(help="Folder of the policy, for load_policy.")],
     menu: Annotated[
-        Path | None, typer.Option(help="TOML menu to choose from; that of the log's latest decision if none.")
+        Path | None,
+        typer.Option(envvar=MENU, help="TOML menu to choose from; that of the log's latest decision if none."),
     ] = None,
     learner: Annotated[str, typer.Option(help="value or imitator.")] = "value",
     seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
@@ -46,7 +47,7 @@ def train(
 @app.command(epilog="Example: budget-router refresh --ledger sqlite:///spend.db --budget 800:tokens --since 30d")
 def refresh(
     ledger: LedgerUrl,
-    budget: Annotated[str, typer.Option(help="Average per task, as number:unit.")],
+    budget: PerTask,
     since: Annotated[str | None, typer.Option(help="Window, e.g. 30d, 12h, or an ISO date.")] = None,
     learner: Annotated[str, typer.Option(help="value or imitator.")] = "value",
     weak_labels: Annotated[

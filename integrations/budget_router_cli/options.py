@@ -11,12 +11,26 @@ import typer
 from budget_router.errors import InvalidInput
 from budget_router_sql import SqlLedger
 
+SHARED = "BUDGET_ROUTER_"
+"""Begins the environment's names of options that mean the same in every command; see `budget_router_cli.configuration`."""
+
+MENU = f"{SHARED}MENU"
+
 LedgerUrl = Annotated[
     str,
     typer.Option(
-        "--ledger", help="SQLAlchemy URL of the ledger, e.g. sqlite:///spend.db or postgresql+psycopg://user@host/spend"
+        "--ledger",
+        envvar=f"{SHARED}LEDGER",
+        show_default=False,  # one from a configuration file may hold a password
+        help="SQLAlchemy URL of the ledger, e.g. sqlite:///spend.db or postgresql+psycopg://user@host/spend",
     ),
 ]
+PerTask = Annotated[
+    str, typer.Option("--budget", envvar=f"{SHARED}BUDGET", help="Average per task, as number:unit, e.g. 800:tokens.")
+]
+Since = Annotated[str | None, typer.Option(help="Window, e.g. 30d, 12h, or an ISO date.")]
+Until = Annotated[str | None, typer.Option(help="End of the window, told alike.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the folds.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

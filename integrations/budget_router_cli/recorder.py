@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from budget_router_cli.answer_kind import AnswerKind
-from budget_router_cli.options import AsJson
+from budget_router_cli.options import MENU, AsJson
 from budget_router_cli.terminal import lines
 from budget_router_sql import SqlLedger
 
@@ -20,7 +20,9 @@ app = typer.Typer()
 def record(
     tasks: Annotated[Path, typer.Argument(help="JSON Lines: text and gold, if known id, group and metadata.")],
     model: Annotated[str, typer.Option(help="As LangChain's init_chat_model takes it, provider:name.")],
-    menu: Annotated[Path, typer.Option(help="TOML: a [[strategy]] table each, and [tariff.MODEL] for prices of your own.")],
+    menu: Annotated[
+        Path, typer.Option(envvar=MENU, help="TOML: a [[strategy]] table each, and [tariff.MODEL] for prices of your own.")
+    ],
     max_spend: Annotated[str, typer.Option(help="Of the whole recording, e.g. 5:usd or 2000000:tokens.")],
     out: Annotated[Path, typer.Option(help="SQLite file of the log; the replies stand beside it.")],
     answer: Annotated[AnswerKind, typer.Option(help="How answers are found in replies, and compared.")] = AnswerKind.EXACT,
