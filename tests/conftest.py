@@ -1,7 +1,9 @@
-"""What many tests share: a server that is too dear to start for each, and the two doors of a graph."""
+"""What many tests share: a server that is too dear to start for each, the two doors of a graph, and a hand that types."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,3 +27,23 @@ def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
     if request.param == "sync":
         return lambda graph, *given, **settings: graph.invoke(*given, **settings)
     return lambda graph, *given, **settings: asyncio.run(graph.ainvoke(*given, **settings))
+
+
+@pytest.fixture
+def typed_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Types into this process, which has all that a command imports; what was said, and with which code it ended."""
+
+    from budget_router_cli import main  # its framework is not there where the oldest frameworks are tested
+
+    def type_here(*words: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["budget-router", *words])
+        monkeypatch.setenv("COLUMNS", "100")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return type_here

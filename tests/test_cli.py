@@ -12,7 +12,6 @@ import pytest
 from world import MENU, serve, tasks
 
 from budget_router import Budget, BudgetRouter, load_policy
-from budget_router_cli import main
 from budget_router_sql import SqlLedger
 
 BUDGET = "70:completion_tokens"
@@ -25,22 +24,6 @@ def typed(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
-
-
-@pytest.fixture
-def typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Types into this process, which has all that a command imports; what was said, and with which code it ended."""
-
-    def type_here(*words: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["budget-router", *words])
-        monkeypatch.setenv("COLUMNS", "100")
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return type_here
 
 
 @pytest.fixture(scope="module")

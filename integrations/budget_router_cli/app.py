@@ -12,8 +12,18 @@ import typer
 from typer.core import TyperGroup
 
 from budget_router import BudgetRouterError
-from budget_router_cli import books, demonstration, drifting, learning, policies, recorder
-from budget_router_cli import books, demonstration, judging, learning, policies, reasons, recorder, solving, starting
+from budget_router_cli import (
+    books,
+    demonstration,
+    drifting,
+    judging,
+    learning,
+    policies,
+    reasons,
+    recorder,
+    solving,
+    starting,
+)
 from budget_router_cli.configuration import FILE, defaults, nearest
 from budget_router_cli.options import SHARED
 from budget_router_cli.terminal import talk

@@ -14,7 +14,7 @@ from budget_router.records import usd
 from budget_router.reports.escaping import clipped, visible
 from budget_router_cli.menu_file import read_menu
 from budget_router_cli.options import MENU, AsJson, LedgerUrl, moment, opened
-from budget_router_cli.terminal import console_of, table_of
+from budget_router_cli.terminal import busy, console_of, table_of
 from budget_router_sql import Amount, Audit, SpendRow
 from budget_router_sql import audit as prove
 from budget_router_sql import close_open as close_calls
@@ -43,7 +43,7 @@ def audit(
     """Prove that calls = decisions = tariffs × tokens, and name what is wrong; exit 1 when it does not hold."""
     tariffs = None if menu is None else read_menu(menu).tariffs
     open_for = timedelta(hours=hours)
-    with opened(ledger) as book:
+    with opened(ledger) as book, busy("proving the books"):
         closed = close_calls(book, tariffs=tariffs, open_for=open_for) if close_open else ()
         proof = prove(book, tariffs=tariffs, open_for=open_for, most=most)
     if as_json:
@@ -99,7 +99,7 @@ def spend(
 ) -> None:
     """Say who spent what, and what accuracy it bought."""
     names = [name.strip() for name in by.split(",") if name.strip()]
-    with opened(ledger) as book:
+    with opened(ledger) as book, busy("adding up"):
         report = spend_of(book, by=names, since=moment(since), until=moment(until), most=most)
     if as_json:
         typer.echo(json.dumps(asdict(report), indent=1, default=str))
@@ -182,7 +182,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write decisions with their spend and grades to a file."""
-    with opened(ledger) as book:
+    with opened(ledger) as book, busy("exporting"):
         done = export_ledger(book, path, since=moment(since))
     if as_json:
         typer.echo(json.dumps({"path": str(done.path), "n_decisions": done.n_decisions}, indent=1))
@@ -193,7 +193,8 @@ def export(
 @app.command(epilog="Example: budget-router migrate --ledger postgresql+psycopg://owner@host/spend")
 def migrate(ledger: LedgerUrl, as_json: AsJson = False) -> None:
     """Bring a ledger to the schema of this version, or make one; SQLite files need no such command."""
-    done = migrate_ledger(ledger)
+    with busy("migrating"):
+        done = migrate_ledger(ledger)
     if as_json:
         typer.echo(json.dumps(asdict(done), indent=1))
     elif done.found == done.revision:

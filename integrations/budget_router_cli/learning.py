@@ -10,7 +10,7 @@ from budget_router import Budget, Refresh, save_policy
 from budget_router import refresh as refresh_ledger
 from budget_router.evaluation import Gate
 from budget_router.evaluation.judgement import STATIC_MIX
-from budget_router_cli.options import MENU, AsJson, LedgerUrl, PerTask, moment, opened
+from budget_router_cli.options import MENU, AsJson, LedgerUrl, PerTask, moment, opened, opened_to_read
 from budget_router_cli.terminal import lines, progress_bars
 
 app = typer.Typer()
@@ -18,7 +18,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: budget-router train log.db --budget 0.002:usd --out policy")
 def train(
-    log: Annotated[Path, typer.Argument(help="SQLite file that `record` or a router wrote.")],
+    log: Annotated[Path, typer.Argument(help="SQLite file that `record` or a router wrote, or a .jsonl that `export` wrote.")],
     budget: PerTask,
     out: Annotated[Path, typer.Option(help="Folder of the policy, for load_policy.")],
     menu: Annotated[
@@ -33,9 +33,9 @@ def train(
     from budget_router_cli.menu_file import read_menu
 
     average = Budget.parse(budget)
-    with opened(f"sqlite:///{log}") as book:
+    with opened_to_read(str(log) if log.suffix == ".jsonl" else f"sqlite:///{log}") as book, progress_bars() as progress:
         offered = read_menu(menu).menu if menu else book.latest().menu
-        result = refresh_ledger(book, menu=offered, budget=average, learner=learner, seed=seed)
+        result = refresh_ledger(book, menu=offered, budget=average, learner=learner, seed=seed, progress=progress)
     save_policy(result.policy, out)
     if as_json:
         typer.echo(json.dumps({**_told(result, seed), "folder": str(out)}, indent=1))

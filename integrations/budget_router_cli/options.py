@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from budget_router import LogFile
 from budget_router.errors import InvalidInput
+from budget_router.ledger import Ledger
 from budget_router_sql import SqlLedger
 
 SHARED = "BUDGET_ROUTER_"
@@ -23,6 +25,15 @@ LedgerUrl = Annotated[
         envvar=f"{SHARED}LEDGER",
         show_default=False,  # one from a configuration file may hold a password
         help="SQLAlchemy URL of the ledger, e.g. sqlite:///spend.db or postgresql+psycopg://user@host/spend",
+    ),
+]
+LogUrl = Annotated[
+    str,
+    typer.Option(
+        "--ledger",
+        envvar=f"{SHARED}LEDGER",
+        show_default=False,
+        help="SQLAlchemy URL of the ledger, e.g. sqlite:///spend.db, or a .jsonl file that `export` wrote.",
     ),
 ]
 PerTask = Annotated[
@@ -40,6 +51,16 @@ def opened(url: str) -> Iterator[SqlLedger]:
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         raise InvalidInput(f"no ledger at {url!r}: name the file that SqlLedger was given")
     with SqlLedger(url) as book:
+        yield book
+
+
+@contextmanager
+def opened_to_read(url: str) -> Iterator[Ledger]:
+    """Open a ledger that is only read: one in a database, or a `.jsonl` file that `export` wrote."""
+    if url.endswith(".jsonl"):
+        yield LogFile(url)
+        return
+    with opened(url) as book:
         yield book
 
 

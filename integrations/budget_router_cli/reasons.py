@@ -8,7 +8,7 @@ from budget_router import Explanation
 from budget_router import explain as explain_decision
 from budget_router.explaining import LATEST
 from budget_router.reports.escaping import clipped, visible
-from budget_router_cli.options import AsJson, LedgerUrl, opened
+from budget_router_cli.options import AsJson, LogUrl, opened_to_read
 from budget_router_cli.terminal import console_of, say, say_json, table_of
 
 MOST_SHOWN = 300
@@ -19,12 +19,12 @@ app = typer.Typer()
 
 @app.command(epilog="Example: budget-router explain latest --ledger sqlite:///spend.db")
 def explain(
-    ledger: LedgerUrl,
+    ledger: LogUrl,
     decision: Annotated[str, typer.Argument(help="Its id, or `latest`.")] = LATEST,
     as_json: AsJson = False,
 ) -> None:
     """Tell in plain words why a task got its strategy, and what would have changed that."""
-    with opened(ledger) as book:
+    with opened_to_read(ledger) as book:
         told = explain_decision(book, decision)
     if as_json:
         say_json(_facts(told))

@@ -11,7 +11,7 @@ from budget_router import frontier as frontier_of
 from budget_router import solve as solve_ledger
 from budget_router.errors import InvalidInput
 from budget_router.solving import Ground
-from budget_router_cli.options import SHARED, AsJson, LedgerUrl, PerTask, Seed, Since, Until, moment, opened
+from budget_router_cli.options import SHARED, AsJson, LogUrl, PerTask, Seed, Since, Until, moment, opened_to_read
 from budget_router_cli.terminal import busy, console_of, lines, say, say_json, table_of
 
 app = typer.Typer()
@@ -19,7 +19,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: budget-router solve --ledger sqlite:///spend.db --budget 800:tokens --since 30d")
 def solve(
-    ledger: LedgerUrl,
+    ledger: LogUrl,
     budget: PerTask,
     since: Since = None,
     until: Until = None,
@@ -28,7 +28,7 @@ def solve(
 ) -> None:
     """Find the best allocation of the logged tasks within a budget, and its shadow price; nothing is learned or saved."""
     average = Budget.parse(budget)
-    with opened(ledger) as book, busy("reading, completing, solving"):
+    with opened_to_read(ledger) as book, busy("reading, completing, solving"):
         solved = solve_ledger(book, menu=book.latest().menu, budget=average, since=moment(since), until=moment(until), seed=seed)
     if as_json:
         say_json(_solved_facts(solved))
@@ -51,7 +51,7 @@ def solve(
 
 @app.command(epilog="Example: budget-router frontier --ledger sqlite:///spend.db --budgets 400,800,1600 --json")
 def frontier(
-    ledger: LedgerUrl,
+    ledger: LogUrl,
     budgets: Annotated[
         str | None, typer.Option(help="Averages per task, with commas between; from cheapest to dearest if none.")
     ] = None,
@@ -66,7 +66,7 @@ def frontier(
 ) -> None:
     """Trace the most accuracy that every budget buys on the logged tasks, beside strategies that all tasks get."""
     wanted = _numbers(budgets)
-    with opened(ledger) as book, busy("reading, completing, tracing"):
+    with opened_to_read(ledger) as book, busy("reading, completing, tracing"):
         latest = book.latest()
         unit = latest.decision.budget.unit if budget is None else Budget.parse(budget).unit
         traced = frontier_of(

@@ -86,9 +86,10 @@ def progress_bars() -> Iterator[Progress]:
 
 @contextmanager
 def busy(what: str) -> Iterator[None]:
-    """A bar that runs to and fro while something of unknown length is done."""
+    """A bar that runs to and fro while something of unknown length is done; nothing where nobody looks on."""
     with progress_bars() as tell:
-        tell(what, 0, None)
+        if talk.is_terminal:
+            tell(what, 0, None)
         yield
 
 
