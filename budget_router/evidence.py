@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple, Self
 
+from budget_router.budget import Budget
 from budget_router.menu import Escalate, Menu, Strategy
 from budget_router.records import LoggedDecision, Reason, Spent
 from budget_router.task import MetadataValue
@@ -43,6 +44,12 @@ class Evidence(NamedTuple):
     score: float | None
     """The latest one; `None` until the decision is graded."""
     answer_scores: Mapping[str, float]
+    decision_id: str
+    policy_version: str
+    shadow_price: float
+    expected_cost: float
+    expected_accuracy: float | None
+    budget: Budget
 
     @classmethod
     def of(cls, entry: LoggedDecision) -> Self | None:
@@ -73,4 +80,10 @@ class Evidence(NamedTuple):
             calls={call.id: Spent(call.prompt_tokens, call.completion_tokens, call.nano_usd, call.seconds) for call in calls},
             score=None if outcome is None else outcome.score,
             answer_scores={} if outcome is None else outcome.answer_scores,
+            decision_id=decision.id,
+            policy_version=decision.policy_version,
+            shadow_price=decision.shadow_price,
+            expected_cost=decision.expected_cost,
+            expected_accuracy=decision.expected_accuracy,
+            budget=decision.budget,
         )

@@ -23,7 +23,7 @@ from budget_router_sql.backend import Backend
 from budget_router_sql.engine import Database
 from budget_router_sql.hashed_text import HashedText
 from budget_router_sql.reading import WITH_MENU, Window, assembled, in_window, ngrams_of
-from budget_router_sql.rows import menu_of, strategy_of
+from budget_router_sql.rows import budget_of, menu_of, strategy_of
 from budget_router_sql.schema import call_closings, decisions, menus, outcomes, samples, settlements
 
 AT_ONCE = 2048
@@ -53,6 +53,7 @@ _SETTLED = in_window(
         *(settlements.c[name] for name in ("status", "answer_key", *_SPENT)),
         outcomes.c.score,
         outcomes.c.answer_scores,
+        *(decisions.c[name] for name in ("policy_version", "shadow_price", "expected_cost", "expected_accuracy", "budget")),
     )
     .join(settlements)
     .outerjoin(outcomes, outcomes.c.position == _LATEST)
@@ -111,7 +112,7 @@ def _by_column(backend: Backend, connection: Connection, hashed: HashedText, str
     """Put a stretch together; raises ValueError, TypeError or LookupError where something is not as it was written."""
     columns = backend.by_column(connection, _SETTLED, stretch.bounds)
     ids, task_ids, thread_ids, groups, moments, texts, metadata, features, versions, menu_hashes, settings, *rest = columns
-    propensities, reasons, statuses, answers, prompts, completions, money, seconds, scores, answer_scores = rest
+    propensities, reasons, statuses, answers, prompts, completions, money, seconds, scores, answer_scores, *promised = rest
     n_rows, strategy = len(ids), {text: strategy_of(text) for text in set(settings)}
     menu = {name: menu_of(text) for name, text in connection.execute(_OFFERED)}
     counts = ngrams_of(connection, [name for name, text in zip(ids, texts, strict=True) if text is None], hashed)
@@ -153,6 +154,9 @@ def _by_column(backend: Backend, connection: Connection, hashed: HashedText, str
             else repeat({}, n_rows),
             scores,
             [_parsed(text or "{}") for text in answer_scores],
+            ids,
+            *promised[:-1],
+            map(budget_of, promised[-1]),
         )
     )
 

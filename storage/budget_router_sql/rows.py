@@ -67,7 +67,7 @@ def decision_of(row: RowMapping) -> Decision:
         shadow_price=row["shadow_price"],
         expected_cost=row["expected_cost"],
         expected_accuracy=row["expected_accuracy"],
-        budget=_budget_of(row["budget"]),
+        budget=budget_of(row["budget"]),
         policy_version=row["policy_version"],
         menu_hash=row["menu_hash"],
         features=_FEATURES.validate_json(row["features"]),
@@ -188,5 +188,6 @@ def strategy_of(settings: str) -> Strategy:
 
 
 @lru_cache(_MANY_STRATEGIES)
-def _budget_of(text: str) -> Budget:
+def budget_of(text: str) -> Budget:
+    """The budget that `decision_row` wrote."""
     return Budget.from_json(text)
