@@ -27,8 +27,8 @@ from budget_router.reports import (
     to_svg,
     write_report,
 )
+from budget_router.reports.calibration import wilson_interval
 from budget_router.reports.findings import allocation_finding, calibration_finding, frontier_finding, stream_finding
-from budget_router.reports.pictures import wilson_interval
 
 UNIT = "completion tokens per task"
 STRATEGIES = ("direct", "direct_3", "cot", "cot_3", "cot_5", "long_cot")

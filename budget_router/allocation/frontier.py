@@ -10,6 +10,7 @@ from budget_router.allocation.passes import ROUNDING, Found, Pass, Total, unchec
 from budget_router.allocation.table import ArrayTable, FloatArray
 from budget_router.allocation.upgrades import Steps
 from budget_router.errors import InfeasibleBudget, InvalidTable
+from budget_router.frames import frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,11 +81,7 @@ class Frontier:
         Raises:
             ImportError: pandas is not installed.
         """
-        try:
-            from pandas import DataFrame
-        except ImportError as error:
-            raise ImportError("frames need pandas: pip install 'budget-router[plots]'") from error
-        return DataFrame({"spend": self.spend, "accuracy": self.accuracy, "shadow_price": np.append(self.shadow_price, 0.0)})
+        return frame({"spend": self.spend, "accuracy": self.accuracy, "shadow_price": np.append(self.shadow_price, 0.0)})
 
     def plot(self, *, budget: float | None = None, unit: str = "cost") -> "Figure":
         """Draw accuracy against spend, and the budget with what it buys and its shadow price.

@@ -1,16 +1,36 @@
 """Pictures and pages, drawn from results alone; matplotlib is loaded by the first drawing."""
 
+from budget_router.reports.allocation import AllocationResult, draw_allocation
+from budget_router.reports.calibration import CalibrationResult, draw_calibration
+from budget_router.reports.comparison import ComparisonResult, Part
+from budget_router.reports.estimates import EstimatesResult, Judgement
+from budget_router.reports.frontier import FrontierResult, Point, draw_frontier
+from budget_router.reports.gate import GateResult, GateRow
+from budget_router.reports.importance import ImportanceResult
 from budget_router.reports.page import write_report
-from budget_router.reports.pictures import draw_allocation, draw_calibration, draw_frontier, draw_stream
-from budget_router.reports.results import AllocationResult, CalibrationResult, FrontierResult, Point, Report, StreamResult
+from budget_router.reports.regret import RegretPoint, RegretResult
+from budget_router.reports.report import Report
+from budget_router.reports.spending import Spender, SpendingResult
+from budget_router.reports.stream import StreamResult, draw_stream
 from budget_router.reports.svg import to_svg
 
 __all__ = [
     "AllocationResult",
     "CalibrationResult",
+    "ComparisonResult",
+    "EstimatesResult",
     "FrontierResult",
+    "GateResult",
+    "GateRow",
+    "ImportanceResult",
+    "Judgement",
+    "Part",
     "Point",
+    "RegretPoint",
+    "RegretResult",
     "Report",
+    "Spender",
+    "SpendingResult",
     "StreamResult",
     "draw_allocation",
     "draw_calibration",

@@ -6,10 +6,16 @@ from math import isfinite
 import numpy as np
 
 from budget_router.evaluation import Estimate
+from budget_router.reports.allocation import AllocationResult, Row, rows
+from budget_router.reports.calibration import CalibrationResult
+from budget_router.reports.comparison import ComparisonResult
 from budget_router.reports.escaping import clipped
-from budget_router.reports.kinds import Row, rows
-from budget_router.reports.results import AllocationResult, CalibrationResult, FrontierResult, Point, StreamResult
-from budget_router.reports.streaming import phases
+from budget_router.reports.estimates import EstimatesResult
+from budget_router.reports.frontier import FrontierResult, Point
+from budget_router.reports.importance import ImportanceResult
+from budget_router.reports.regret import RegretResult
+from budget_router.reports.spending import SpendingResult
+from budget_router.reports.stream import StreamResult, phases
 from budget_router.reports.theme import per_cent, plain
 
 _NAMED = 3
@@ -19,8 +25,10 @@ _SEEN = 0.05
 
 
 def frontier_finding(result: FrontierResult) -> str:
-    """Our accuracy at the budget, and what that is above the mix and below the oracle."""
+    """Our accuracy at the budget, and what that is above the mix and below the oracle; without us, the best fixed strategy."""
     here = result.operating_point
+    if here is None:
+        return _without_us(result)
     ours = f"At {plain(here.spend)} {result.unit} the learned policy answers {_interval(here.accuracy)} right"
     told = [ours]
     if result.told_gain is not None:
@@ -34,6 +42,16 @@ def frontier_finding(result: FrontierResult) -> str:
     elif result.fixed:
         told.append("no fixed strategy is as accurate at any spend")
     return f"{told[0]}{': ' if told[1:] else ''}{'; '.join(told[1:])}."
+
+
+def _without_us(result: FrontierResult) -> str:
+    known = [point for point in result.fixed if isfinite(point.accuracy.value)]
+    if not known:
+        return "0 strategies were graded often enough to be placed."
+    best = max(known, key=lambda point: point.accuracy.value)
+    cheapest = min(known, key=lambda point: point.spend)
+    told = f"The most accurate strategy, {_name(best.name)}, answers {_interval(best.accuracy)} right at {plain(best.spend)} {result.unit}"
+    return f"{told}; the cheapest, {_name(cheapest.name)}, {_interval(cheapest.accuracy)} at {plain(cheapest.spend)}."
 
 
 def _standing(gain: Estimate) -> str:
@@ -71,7 +89,7 @@ def _kinds_of(takers: Sequence[Row], column: int) -> str:
 
 def stream_finding(result: StreamResult) -> str:
     """What was spent of the budget, in which phase, and where the shadow price came to rest."""
-    if not result.spend:
+    if not len(result.spend):
         return f"No decision has been made yet under the budget of {plain(result.budget)} {result.unit}."
     mean = float(np.mean(result.spend))
     share = 100 * (mean / result.budget - 1)
@@ -84,9 +102,9 @@ def stream_finding(result: StreamResult) -> str:
     if 1 < len(found) <= _NAMED:
         told.append(listing(f"{plain(phase.mean_spend)} in the phase “{_name(phase.name)}”" for phase in found))
     prices = result.shadow_price
-    if max(prices) > 0:
+    if np.max(prices) > 0:
         told.append(
-            f"the shadow price moved between {plain(min(prices))} and {plain(max(prices))} and ended at {plain(prices[-1])}"
+            f"the shadow price moved between {plain(np.min(prices))} and {plain(np.max(prices))} and ended at {plain(prices[-1])}"
         )
     else:
         told.append("the shadow price stayed at 0: the budget did not bind")
@@ -116,6 +134,74 @@ def _against(billed: float, predicted: float) -> str:
         return f"{plain(billed)} where {plain(predicted)} was predicted"
     side = "above" if billed > predicted else "below"
     return f"{100 * abs(billed / predicted - 1):.1f} % {side} the predicted, {plain(billed)} against {plain(predicted)}"
+
+
+def regret_finding(result: RegretResult) -> str:
+    """What the policy gives away at the budget, of what it might."""
+    here = result.here
+    return (
+        f"At {plain(here.budget)} {result.unit} the policy gives away {100 * here.regret:.2f} points to the oracle; it takes the "
+        f"oracle's action on {per_cent(here.imitation_accuracy)} % of the tasks, which bounds what it may give away by "
+        f"{100 * here.bound:.1f}; with each error weighed by its cost it is {per_cent(here.value_weighted_accuracy)} % right."
+    )
+
+
+def importance_finding(result: ImportanceResult) -> str:
+    """What matters surely, what most, and what not."""
+    sure = [name for name, lost in result.inputs if lost.low > 0]
+    name, most = result.inputs[0]
+    told = f"Shuffling {_name(name)} costs most, {_points(most)}"
+    if not sure:
+        return f"{told}; no input is surely worth anything on its own."
+    rest = len(result.inputs) - len(sure)
+    return (
+        f"{told}; surely worth something: {listing(map(_name, sure[:_NAMED]))}{f'; not sure of {rest} others' if rest else ''}."
+    )
+
+
+def _points(estimate: Estimate) -> str:
+    interval = f" [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]" if isfinite(estimate.low) else ""
+    return f"{100 * estimate.value:.1f} points{interval}"
+
+
+def estimates_finding(result: EstimatesResult) -> str:
+    """How the estimators agree about us, and what could not be concluded."""
+    ours = [row for row in result.rows if row.is_ours and row.accuracy.is_conclusive]
+    silent = sum(not row.accuracy.is_conclusive for row in result.rows)
+    told = []
+    if ours:
+        told.append(
+            f"{listing(f'{row.estimator} says {_interval(row.accuracy.interval)}' for row in ours)} of the learned policy"
+        )
+    if silent:
+        told.append(f"of {silent} of {len(result.rows)} the log tells too little: they are hollow")
+    said = "; ".join(told) or f"{len(result.rows)} estimates, every one with an interval"
+    return f"{said[0].upper()}{said[1:]}."
+
+
+def spending_finding(result: SpendingResult) -> str:
+    """Who spent most."""
+    total = sum(row.spend for row in result.rows if isfinite(row.spend))
+    first = result.rows[0]
+    share = f"{per_cent(first.spend / total)} %" if total > 0 else "0 %"
+    n_least = next((n for n in range(1, len(result.rows) + 1) if sum(r.spend for r in result.rows[:n]) >= 0.8 * total), 1)
+    several = f"; {n_least} of {len(result.rows)} spend four fifths" if n_least > 1 else ""
+    return f"{_name(first.name)} spent {share} of {plain(total)} {result.unit}{several}."
+
+
+def comparison_finding(result: ComparisonResult) -> str:
+    """Which is better, and how far they part."""
+    first, second = map(_name, result.names)
+    part = f"they choose otherwise on {per_cent(result.differs, 1)} % of the tasks"
+    if result.gain is None or result.accuracy is None or result.spend is None:
+        return f"{first} and {second}: {part}. {result.reason[:1].upper()}{result.reason[1:]}."
+    spends = f"spending {plain(result.spend[0].value)} against {plain(result.spend[1].value)} {result.unit}"
+    if not result.gain.is_conclusive:
+        return f"{first} and {second}, {spends}: {part}. Nothing is concluded: {result.gain.reason}."
+    gain = result.gain.interval
+    clear = "above" if gain.low > 0 else "below" if gain.high < 0 else "not clearly apart from"
+    size = f"{100 * abs(gain.value):.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+    return f"{first} is {size} {clear} {second}, {spends}; {part}."
 
 
 def listing(names: Iterable[str]) -> str:

@@ -3,13 +3,17 @@
 It is self-contained: no script, no request, the reader's own fonts. Whatever comes from logs is text and nothing else.
 """
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from budget_router.reports import findings, pictures, tables
+from budget_router.reports import findings, tables
+from budget_router.reports.allocation import MOST_KINDS, AllocationResult
 from budget_router.reports.escaping import clipped, inert
-from budget_router.reports.results import Report
+from budget_router.reports.importance import MOST_INPUTS
+from budget_router.reports.report import Report
+from budget_router.reports.spending import MOST_SPENDERS as MOST_BARS
 from budget_router.reports.svg import to_svg
 from budget_router.reports.tables import Table
 
@@ -19,8 +23,30 @@ if TYPE_CHECKING:
 _MOST_SPENDERS = 20
 _LONGEST_TEXT = 400
 """Characters shown of a dear decision's task and answer; the ledger has the rest."""
+_BANDS = "Bands and bars are 95 % intervals."
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 """What the page may load: nothing; only its own style and an empty icon."""
+
+
+FRONTIER, COMPARISON = "The frontier", "Side by side"
+ALLOCATION, BY_GROUP = "Where the compute went", "Where it went, by group"
+STREAM, CALIBRATION, REGRET = "Spend over the stream", "Calibration", "Regret against its bound"
+IMPORTANCE, ESTIMATES, GATE = "What the policy goes by", "Off-policy estimates", "The gate's verdict"
+SPENDING = "Top spenders"
+HEADINGS = (
+    FRONTIER,
+    COMPARISON,
+    ALLOCATION,
+    BY_GROUP,
+    STREAM,
+    CALIBRATION,
+    REGRET,
+    IMPORTANCE,
+    ESTIMATES,
+    GATE,
+    SPENDING,
+)
+"""Of the sections, in their order."""
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -58,7 +84,7 @@ def _page(report: Report) -> str:
 <p class="verdict"><bdi>{inert(report.verdict)}</bdi></p>
 {_figures(report)}
 </header>
-{_sections(report)}
+{_body(report)}
 {_spenders(report)}{_provenance(report)}
 </main>
 </body>
@@ -74,57 +100,116 @@ def _figures(report: Report) -> str:
     return f'<dl class="figures">\n{cards}\n</dl>' if cards else ""
 
 
-def _sections(report: Report) -> str:
-    bands = "Bands and bars are 95 % intervals."
-    stream, calibration = report.stream, report.calibration
-    shown = min(len(report.allocation.kinds), pictures.MOST_KINDS)
-    rest = f" The {shown} most frequent kinds are drawn; the table has all." if shown < len(report.allocation.kinds) else ""
+@dataclass(frozen=True)
+class _Section:
+    """A picture with what there is to see in it."""
+
+    heading: str
+    figure: "Figure"
+    finding: str
+    note: str
+    table: Table
+
+
+def _body(report: Report) -> str:
+    """The sections in their order, each drawn, or told why it could not be."""
+    drawn = {section.heading: _drawn(section, dict(report.notes)) for section in _sections(report)}
+    if report.gate is not None:
+        drawn[GATE] = _gate(report)
+    missing = {heading: _missing(heading, reason) for heading, reason in report.missing if heading not in drawn}
+    told = drawn | missing
     return "\n".join(
-        [
-            _section(
-                "The frontier",
-                pictures.draw_frontier(report.frontier),
-                findings.frontier_finding(report.frontier),
-                f"{bands} The upright between the mix and us is the gain at the same spend.",
-                tables.frontier_table(report.frontier),
-            ),
-            _section(
-                "Where the compute went",
-                pictures.draw_allocation(report.allocation),
-                findings.allocation_finding(report.allocation),
-                f"Rows add up to 100 %; the deeper the colour, the larger the share.{rest}",
-                tables.allocation_table(report.allocation),
-            ),
-            _section(
-                "Spend over the stream",
-                pictures.draw_stream(stream),
-                findings.stream_finding(stream),
-                "Above, the average of all decisions so far; below, what a unit of spend had to earn in accuracy.",
-                tables.stream_table(stream),
-            ),
-            _section(
-                "Calibration",
-                pictures.draw_calibration(calibration),
-                findings.calibration_finding(calibration),
-                "Larger markers hold more decisions. Bars are 95 % Wilson intervals.",
-                tables.calibration_table(calibration),
-            ),
-        ]
+        told[heading] for heading in [*HEADINGS, *(each for each in told if each not in HEADINGS)] if heading in told
     )
 
 
-def _section(heading: str, figure: "Figure", finding: str, note: str, table: Table) -> str:
-    slug = heading.lower().replace(" ", "-")
+def _sections(report: Report) -> Iterator[_Section]:
+    if (frontier := report.frontier) is not None:
+        note = f"{_BANDS} The upright between the mix and us is the gain at the same spend."
+        if not frontier.is_honest:
+            note += " The oracle is solved and scored on the same table, which flatters it: no policy can get there."
+        yield _Section(FRONTIER, frontier.plot(), findings.frontier_finding(frontier), note, tables.frontier_table(frontier))
+    if (pair := report.comparison) is not None:
+        note = "Dots are the first policy, squares the second, on the same tasks at the same budget."
+        yield _Section(COMPARISON, pair.plot(), findings.comparison_finding(pair), note, tables.comparison_table(pair))
+    for heading, allocation in ((ALLOCATION, report.allocation), (BY_GROUP, report.by_group)):
+        if allocation is not None:
+            yield _allocation(heading, allocation)
+    if (stream := report.stream) is not None:
+        note = "Above, the average of all decisions so far, and thin that of the latest twentieth; below, what a unit of spend had to earn."
+        yield _Section(STREAM, stream.plot(), findings.stream_finding(stream), note, tables.stream_table(stream))
+    if (calibration := report.calibration) is not None:
+        note = "Larger markers hold more decisions. Bars are 95 % Wilson intervals."
+        finding = findings.calibration_finding(calibration)
+        yield _Section(CALIBRATION, calibration.plot(), finding, note, tables.calibration_table(calibration))
+    if (regret := report.regret) is not None:
+        note = "Accuracy net of spend at the shadow price. The oracle is that of the table as the log tells it, and flattered."
+        yield _Section(REGRET, regret.plot(), findings.regret_finding(regret), note, tables.regret_table(regret))
+    if (importance := report.importance) is not None:
+        rest = f" The {MOST_INPUTS} most worth are drawn." if len(importance.inputs) > MOST_INPUTS else ""
+        note = f"{_BANDS} Inputs that tell the same share their worth.{rest}"
+        finding = findings.importance_finding(importance)
+        yield _Section(IMPORTANCE, importance.plot(), finding, note, tables.importance_table(importance))
+    if (estimates := report.estimates) is not None:
+        note = f"{_BANDS} DR is doubly robust, the one to go by; IPS and SNIPS need no model and scatter more."
+        finding = findings.estimates_finding(estimates)
+        yield _Section(ESTIMATES, estimates.plot(), finding, note, tables.estimates_table(estimates))
+    if (spending := report.spending) is not None:
+        rest = f" The {MOST_BARS} dearest are drawn; the table has all." if len(spending.rows) > MOST_BARS else ""
+        note = f"By {spending.by}, with the accuracy of what was graded.{rest}"
+        yield _Section(SPENDING, spending.plot(), findings.spending_finding(spending), note, tables.spending_table(spending))
+
+
+def _allocation(heading: str, allocation: AllocationResult) -> _Section:
+    shown = min(len(allocation.kinds), MOST_KINDS)
+    rest = f" The {shown} most frequent kinds are drawn; the table has all." if shown < len(allocation.kinds) else ""
+    note = f"Rows add up to 100 %; the deeper the colour, the larger the share.{rest}"
+    return _Section(
+        heading, allocation.plot(), findings.allocation_finding(allocation), note, tables.allocation_table(allocation)
+    )
+
+
+def _drawn(section: _Section, notes: dict[str, str]) -> str:
+    slug = _slug(section.heading)
+    note = f"{section.note} {notes.get(section.heading, '')}".strip()
     return f"""<section aria-labelledby="{slug}">
-<h2 id="{slug}">{heading}</h2>
+<h2 id="{slug}">{section.heading}</h2>
 <figure>
-<div class="scroll" tabindex="0" role="group" aria-label="Picture: {heading}">
-{to_svg(figure, prefix=slug, title=finding)}
+<div class="scroll" tabindex="0" role="group" aria-label="Picture: {section.heading}">
+{to_svg(section.figure, prefix=slug, title=section.finding)}
 </div>
-<figcaption><p><bdi>{_unbroken(finding)}</bdi></p><p class="note">{_unbroken(note)}</p></figcaption>
+<figcaption><p><bdi>{_unbroken(section.finding)}</bdi></p><p class="note"><bdi>{_unbroken(note)}</bdi></p></figcaption>
 </figure>
-{_data(slug, table)}
+{_data(slug, section.table)}
 </section>"""
+
+
+def _missing(heading: str, reason: str) -> str:
+    slug = _slug(heading)
+    return f"""<section class="missing" aria-labelledby="{slug}">
+<h2 id="{slug}">{inert(heading)}</h2>
+<p><bdi>{_unbroken(reason)}</bdi></p>
+</section>"""
+
+
+def _gate(report: Report) -> str:
+    gate = report.gate
+    if gate is None:
+        return ""
+    slug, table = _slug(GATE), tables.gate_table(gate)
+    rows = f"""<div class="scroll words verdicts" tabindex="0" role="group" aria-label="{GATE}">
+{table.html()}
+</div>
+<p class="download"><a download="{slug}.csv" href="{table.data_url()}">Download as CSV</a></p>"""
+    return f"""<section aria-labelledby="{slug}">
+<h2 id="{slug}">{GATE}</h2>
+<p><bdi>{_unbroken(gate.sentence)}</bdi></p>
+{rows if gate.rows else ""}
+</section>"""
+
+
+def _slug(heading: str) -> str:
+    return "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in heading.lower())
 
 
 def _unbroken(sentence: str) -> str:
@@ -145,7 +230,8 @@ def _data(slug: str, table: Table) -> str:
 def _spenders(report: Report) -> str:
     if not report.spenders:
         return ""
-    table = tables.spenders_table(report.spenders, report.stream.unit)
+    unit = report.unit or (report.stream.unit if report.stream is not None else "")
+    table = tables.spenders_table(report.spenders, unit)
     dearest = table.rows[:_MOST_SPENDERS]
     short = tuple(tuple(clipped(cell, _LONGEST_TEXT) if isinstance(cell, str) else cell for cell in row) for row in dearest)
     table = replace(table, rows=short)

@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+from budget_router.reports.allocation import AllocationResult, Row, all_tasks, rows
+from budget_router.reports.calibration import CalibrationResult
+from budget_router.reports.comparison import ComparisonResult
 from budget_router.reports.escaping import inert, unspelled
-from budget_router.reports.kinds import Row, all_tasks, rows
-from budget_router.reports.results import AllocationResult, CalibrationResult, FrontierResult, Point, StreamResult
-from budget_router.reports.streaming import moments
+from budget_router.reports.estimates import EstimatesResult
+from budget_router.reports.frontier import FrontierResult
+from budget_router.reports.gate import GateResult
+from budget_router.reports.importance import ImportanceResult
+from budget_router.reports.regret import RegretResult
+from budget_router.reports.spending import SpendingResult
+from budget_router.reports.stream import StreamResult, moments
 
 Cell = str | float
 
@@ -52,17 +59,10 @@ def _bare(number: float) -> str:
 
 def frontier_table(result: FrontierResult) -> Table:
     """Every point and corner of the frontier picture."""
-    points = [("learned policy", point) for point in result.policy] + [("operating point", result.operating_point)]
-    points += [("fixed strategy", point) for point in result.fixed]
-    corners = [("best static mix", corner) for corner in result.mix] + [("honest oracle", corner) for corner in result.oracle]
-    unknown = float("nan")
-    found: list[tuple[Cell, ...]] = [_point(series, point) for series, point in points]
-    found += [(series, "", spend, 100 * accuracy, unknown, unknown) for series, (spend, accuracy) in corners]
-    return Table(("series", "name", f"spend, {result.unit}", "accuracy, %", "95 % low", "95 % high"), tuple(found))
-
-
-def _point(series: str, point: Point) -> tuple[Cell, ...]:
-    return (series, point.name, point.spend, *(100 * value for value in point.accuracy))
+    found = tuple(
+        (series, point.name, point.spend, *(100 * value for value in point.accuracy)) for series, point in result.series
+    )
+    return Table(("series", "name", f"spend, {result.unit}", "accuracy, %", "95 % low", "95 % high"), found)
 
 
 def allocation_table(result: AllocationResult) -> Table:
@@ -77,9 +77,18 @@ def _kind(row: Row) -> tuple[Cell, ...]:
 
 def stream_table(result: StreamResult) -> Table:
     """The moments that the picture shows."""
-    columns = ("decision", "phase", f"mean spend so far, {result.unit}", "shadow price, accuracy per unit spent")
-    found = [(moment.decision, moment.phase, moment.mean_spend, moment.shadow_price) for moment in moments(result)]
-    return Table(columns, tuple(found))
+    columns = (
+        "decision",
+        "phase",
+        f"mean spend so far, {result.unit}",
+        f"recent mean spend, {result.unit}",
+        "shadow price, accuracy per unit spent",
+    )
+    found: list[tuple[Cell, ...]] = list(moments(result))
+    if result.decided_at is None:
+        return Table(columns, tuple(found))
+    when = [str(result.decided_at[moment.decision - 1])[:19].replace("T", " ") for moment in moments(result)]
+    return Table(("UTC", *columns), tuple((at, *row) for at, row in zip(when, found, strict=True)))
 
 
 def calibration_table(result: CalibrationResult) -> Table:
@@ -87,6 +96,56 @@ def calibration_table(result: CalibrationResult) -> Table:
     accuracy = [("accuracy, %", 100 * predicted, 100 * observed, n) for predicted, observed, n in result.accuracy]
     cost = [(f"cost, {result.unit}", *each) for each in result.cost]
     return Table(("of what", "predicted", "observed", "decisions"), (*accuracy, *cost))
+
+
+def regret_table(result: RegretResult) -> Table:
+    """Every budget."""
+    columns = (f"budget, {result.unit}", "regret, points", "bound, points", "oracle's action, %", "weighed by its cost, %")
+    return Table(columns, tuple((point.budget, *(100 * each for each in point[1:])) for point in result.points))
+
+
+def importance_table(result: ImportanceResult) -> Table:
+    """Every input."""
+    found = tuple((name, *(100 * each for each in lost)) for name, lost in result.inputs)
+    return Table(("input", "accuracy lost, points", "95 % low", "95 % high"), found)
+
+
+def estimates_table(result: EstimatesResult) -> Table:
+    """Every estimate with what it rests on."""
+    columns = ("policy", "estimator", "of", "value", "95 % low", "95 % high", "effective sample", "decisions", "tasks", "why not")
+    found: list[tuple[Cell, ...]] = []
+    for row in result.rows:
+        for what, estimate, scale in (("accuracy, %", row.accuracy, 100.0), (f"spend, {result.unit}", row.spend, 1.0)):
+            if estimate is not None:
+                known = (scale * each for each in estimate.interval)
+                rests_on = (estimate.effective_sample_size, estimate.n, estimate.n_tasks)
+                found.append((row.policy, row.estimator, what, *known, *rests_on, estimate.reason))
+    return Table(columns, tuple(found))
+
+
+def spending_table(result: SpendingResult) -> Table:
+    """Every spender."""
+    columns = (result.by, "decisions", f"spend, {result.unit}", "accuracy, %", "95 % low", "95 % high")
+    found = tuple((row.name, row.n_decisions, row.spend, *(100 * each for each in row.accuracy)) for row in result.rows)
+    return Table(columns, found)
+
+
+def comparison_table(result: ComparisonResult) -> Table:
+    """What each reaches, spends and chooses."""
+    found: list[tuple[Cell, ...]] = []
+    for what, pair, scale in (("accuracy, %", result.accuracy, 100.0), (f"spend, {result.unit}", result.spend, 1.0)):
+        if pair is not None:
+            found.append((what, "", *(scale * each.value for each in pair), pair[0].n))
+    for part in result.parts:
+        what, scale = ("share of tasks, %", 100.0) if part.of == "share" else (f"predicted spend, {result.unit}", 1.0)
+        found.append((what, part.name, scale * part.first, scale * part.second, part.n_tasks))
+    return Table(("of what", "strategy or group", *result.names, "tasks"), tuple(found))
+
+
+def gate_table(result: GateResult) -> Table:
+    """Every condition."""
+    found = tuple(("met" if row.is_met else "not met", row.name, row.found, row.limit, row.sentence) for row in result.rows)
+    return Table(("", "condition", "found", "limit", "in words"), found)
 
 
 def spenders_table(spenders: Sequence[tuple[str, str, str, float, str]], unit: str) -> Table:

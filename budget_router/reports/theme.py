@@ -21,6 +21,10 @@ MIX = "#666666"
 ORACLE = "#d55e00"
 ORACLE_INK = "#a84a00"
 """The oracle's colour for words: its own has 3.9 : 1 against paper, words need 4.5 : 1."""
+PEER = "#009e73"
+"""Whoever else is compared."""
+PEER_INK = "#00745a"
+"""The same for words."""
 HEAT = "#0072b3"
 """The policy's colour as a ground for words; one step off, so that a dark page can keep it dark."""
 
@@ -34,6 +38,8 @@ VARIABLE = {
     MIX: "--mix",
     ORACLE: "--oracle",
     ORACLE_INK: "--oracle-ink",
+    PEER: "--peer",
+    PEER_INK: "--peer-ink",
     HEAT: "--heat",
 }
 """The CSS variable that stands for each colour on a page."""

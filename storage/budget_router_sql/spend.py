@@ -14,6 +14,7 @@ import numpy as np
 from sqlalchemy import Column, ColumnElement, Connection, Label, Select, Text, and_, case, cast, func, select
 
 from budget_router.errors import InvalidInput
+from budget_router.frames import frame
 from budget_router_sql.ledger import SqlLedger
 from budget_router_sql.schema import call_closings, decisions, outcomes, settlements
 from budget_router_sql.spend_of_file import added_up
@@ -80,13 +81,10 @@ class SpendReport:
 
     def frame(self) -> "DataFrame":
         """One row per group; raises ImportError where pandas is not installed."""
-        try:
-            from pandas import DataFrame
-        except ImportError as error:
-            raise ImportError("frames need pandas: pip install 'budget-router[plots]'") from error
         facts = [name for name in SpendRow.__dataclass_fields__ if name != "by"]
         facts += ["tokens_per_decision", "nano_usd_per_decision", "graded_share"]
-        return DataFrame([[*row.by, *(getattr(row, fact) for fact in facts)] for row in self.rows], columns=[*self.by, *facts])
+        names = {name: [row.by[place] for row in self.rows] for place, name in enumerate(self.by)}
+        return frame(names | {fact: [getattr(row, fact) for row in self.rows] for fact in facts})
 
 
 def spend(

@@ -1,7 +1,7 @@
 """The picture that explains the product: accuracy bought against compute spent."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isfinite
 from typing import TYPE_CHECKING, Literal
@@ -10,25 +10,106 @@ import numpy as np
 
 from budget_router.allocation import FloatArray
 from budget_router.evaluation import Estimate
+from budget_router.frames import frame
 from budget_router.reports import theme
 from budget_router.reports.escaping import clipped
 from budget_router.reports.labels import Label, place
-from budget_router.reports.results import FrontierResult, Point
 from budget_router.reports.theme import Margins, per_cent, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 _US = "learned policy"
 _DOTS = (0.0, (1.0, 1.2))
+_DASHES = (0.0, (6.0, 3.0))
+
+
+@dataclass(frozen=True)
+class Point:
+    """One (spend, accuracy) point of the frontier picture, with its name."""
+
+    name: str
+    spend: float
+    accuracy: Estimate
+
+
+@dataclass(frozen=True)
+class FrontierResult:
+    """Accuracy bought against compute spent: us, the fixed strategies, the best static mix and the oracle."""
+
+    unit: str
+    """E.g. `completion tokens per task`."""
+    budget: float
+    policy: tuple[Point, ...]
+    """The learned policy at several budgets, by rising spend."""
+    operating_point: Point | None
+    """The learned policy at the budget; None where there is none to speak of."""
+    fixed: tuple[Point, ...]
+    """Every strategy of the menu used for all tasks."""
+    mix: tuple[tuple[float, float], ...]
+    """Corners (spend, accuracy) of the best static mix's hull."""
+    oracle: tuple[tuple[float, float], ...]
+    """(spend, accuracy) of the oracle at several budgets."""
+    gain: Estimate | None = None
+    """Of the operating point over the best static mix at its spend, on the same tasks; None is the distance to the drawn mix,
+    which is the same only if the mix is drawn from these tasks."""
+    served: Point | None = None
+    """What the log spent and reached, whoever decided; None where that is not told apart."""
+    is_honest: bool = True
+    """Whether the oracle was scored on other samples than it was solved on; in hindsight it flatters itself."""
+
+    @property
+    def told_gain(self) -> Estimate | None:
+        """The gain that pictures and sentences tell: the given one, else the distance to the mix; None where there is no mix."""
+        if self.gain is not None or not self.mix or self.operating_point is None:
+            return self.gain
+        corners, here = np.array(sorted(self.mix), dtype=np.float64), self.operating_point
+        mix = float(np.interp(here.spend, corners[:, 0], corners[:, 1]))
+        return Estimate(here.accuracy.value - mix, float("nan"), float("nan"))
+
+    @property
+    def oracle_name(self) -> str:
+        """What the oracle's line is called."""
+        return "honest oracle" if self.is_honest else "oracle in hindsight"
+
+    @property
+    def series(self) -> tuple[tuple[str, Point], ...]:
+        """Everything that is drawn, point by point, each with the name of what it belongs to."""
+        unknown = float("nan")
+        here = [(_US, point) for point in self.policy]
+        here += [("operating point", self.operating_point)] if self.operating_point is not None else []
+        here += [("as served", self.served)] if self.served is not None else []
+        here += [("fixed strategy", point) for point in self.fixed]
+        corners = [("best static mix", corner) for corner in self.mix] + [(self.oracle_name, corner) for corner in self.oracle]
+        return (*here, *((name, Point("", spend, Estimate(reached, unknown, unknown))) for name, (spend, reached) in corners))
+
+    def frame(self) -> "DataFrame":
+        """One row per point: series, name, spend in `unit`, accuracy in [0, 1] and its 95 % interval; see `frames.frame`."""
+        series, points = zip(*self.series, strict=True) if self.series else ((), ())
+        return frame(
+            {
+                "series": series,
+                "name": [point.name for point in points],
+                "spend": [point.spend for point in points],
+                "accuracy": [point.accuracy.value for point in points],
+                "low": [point.accuracy.low for point in points],
+                "high": [point.accuracy.high for point in points],
+            }
+        )
+
+    def plot(self) -> "Figure":
+        """Draw it: see `draw_frontier`."""
+        return draw_frontier(self)
 
 
 def draw_frontier(result: FrontierResult) -> "Figure":
-    """Draw accuracy against spend: us, the fixed strategies, the best static mix, the honest oracle, the budget."""
+    """Draw accuracy against spend: us, the fixed strategies, the best static mix, the oracle, what was served, the budget."""
     figure = theme.sheet(460)
     result = replace(result, policy=_known(result.policy), fixed=_known(result.fixed))
-    us = (*result.policy, result.operating_point)
+    others = _known([point for point in (result.operating_point, result.served) if point is not None])
+    us = (*result.policy, *others)
     corners = (*result.mix, *result.oracle)
     named = (*us, *result.fixed)
     accuracy = [each for point in named for each in point.accuracy if isfinite(each)] + [y for _, y in corners]
@@ -38,8 +119,9 @@ def draw_frontier(result: FrontierResult) -> "Figure":
     theme.name_x(ax, f"Mean spend, {result.unit}{', log scale' if is_log else ''}")
     drawn = [
         *_curve(ax, sorted(result.mix), theme.MIX, width=1.8, linestyle=_DOTS),
-        *_curve(ax, sorted(result.oracle), theme.ORACLE, width=1.1),
+        *_curve(ax, sorted(result.oracle), theme.ORACLE, width=1.1, linestyle="solid" if result.is_honest else _DASHES),
         *_fixed(ax, result.fixed),
+        *_served(ax, result.served),
         *_policy(ax, result),
         *_budget_and_gain(ax, result),
     ]
@@ -91,6 +173,15 @@ def _fixed(ax: "Axes", points: Sequence[Point]) -> list[tuple[float, float]]:
     return [spot for point in points for spot in _span(point)]
 
 
+def _served(ax: "Axes", point: Point | None) -> list[tuple[float, float]]:
+    """Draw where the log stands, as a square."""
+    if point is None or not isfinite(point.accuracy.value):
+        return []
+    _interval(ax, point.spend, point.accuracy, theme.INK)
+    ax.plot(point.spend, point.accuracy.value, color=theme.INK, marker="s", markersize=8, clip_on=False, zorder=6)
+    return _span(point)
+
+
 def _span(point: Point) -> list[tuple[float, float]]:
     """A point and its interval, from end to end."""
     known = [value for value in point.accuracy if isfinite(value)]
@@ -122,6 +213,8 @@ def _policy(ax: "Axes", result: FrontierResult) -> list[tuple[float, float]]:
         zorder=5,
     )
     here = result.operating_point
+    if here is None:
+        return along
     _interval(ax, here.spend, here.accuracy, theme.POLICY)
     ax.plot(
         here.spend,
@@ -141,9 +234,9 @@ def _budget_and_gain(ax: "Axes", result: FrontierResult) -> list[tuple[float, fl
     """Draw the budget, and the way up from the mix to us."""
     ax.axvline(result.budget, color=theme.INK, linewidth=0.9, zorder=1)
     upright = [(result.budget, float(y)) for y in np.linspace(*ax.get_ylim(), 60)]
-    if result.told_gain is None:
-        return upright
     here = result.operating_point
+    if result.told_gain is None or here is None:
+        return upright
     mix = here.accuracy.value - result.told_gain.value
     ax.vlines(here.spend, mix, here.accuracy.value, color=theme.POLICY, linewidth=1.6, zorder=6)
     ax.plot(here.spend, mix, marker="_", markersize=10, markeredgewidth=1.6, color=theme.POLICY, zorder=6)
@@ -151,22 +244,26 @@ def _budget_and_gain(ax: "Axes", result: FrontierResult) -> list[tuple[float, fl
 
 
 def _frontier_labels(ax: "Axes", result: FrontierResult) -> list[Label]:
-    here, top = result.operating_point, ax.get_ylim()[1]
-    value = f"{per_cent(here.accuracy.value, 1)} %"
+    top = ax.get_ylim()[1]
     policy = [(point.spend, point.accuracy.value) for point in result.policy]
-    labels = [Label(value if policy else f"{_US}: {value}", _at(here), theme.POLICY, "bold", theme.WORDS + 1)]
-    labels.append(Label(f"budget {plain(result.budget)}", ((result.budget, top),), size=theme.SMALL))
+    labels = [Label(f"budget {plain(result.budget)}", ((result.budget, top),), size=theme.SMALL)]
+    here = result.operating_point
+    if here is not None:
+        value = f"{per_cent(here.accuracy.value, 1)} %"
+        labels.insert(0, Label(value if policy else f"{_US}: {value}", _at(here), theme.POLICY, "bold", theme.WORDS + 1))
+    if result.served is not None and isfinite(result.served.accuracy.value):
+        labels.append(Label(clipped(result.served.name, 24), _at(result.served), weight="bold"))
     labels += [Label(clipped(point.name, 24), _at(point)) for point in result.fixed]
     if policy:
         labels.append(Label(_US, tuple(_along(policy)[::-1]), theme.POLICY, "bold", theme.WORDS + 1))
     gain = result.told_gain
-    if gain is not None and abs(gain.value) >= 0.0005:  # what one decimal shows
+    if here is not None and gain is not None and abs(gain.value) >= 0.0005:  # what one decimal shows
         middle = tuple((here.spend, here.accuracy.value - share * gain.value) for share in (0.5, 0.65, 0.35, 0.8, 0.2))
         labels.append(Label(f"{100 * gain.value:+.1f} points", middle, theme.POLICY, size=theme.SMALL))
     if result.mix:
         labels.append(Label("best static mix", tuple(_along(result.mix)[::-1]), theme.MIX, size=theme.SMALL))
     if result.oracle:
-        labels.append(Label("honest oracle", tuple(_along(result.oracle)[::-1]), theme.ORACLE_INK, size=theme.SMALL))
+        labels.append(Label(result.oracle_name, tuple(_along(result.oracle)[::-1]), theme.ORACLE_INK, size=theme.SMALL))
     return labels
 
 
