@@ -105,6 +105,10 @@ class LearnedPolicy(ABC):
             found.put(rows, self._predict(self._features(table, rows)))
         return found.all
 
+    def predict_known(self, features: FloatArray) -> Prediction:
+        """The same of tasks whose features are known already, as `featuriser_` gives them; (n_tasks, n_features)."""
+        return self._predict(features)
+
     def choose(self, prediction: Prediction, budget: float, *, floor: float = 0.0) -> Choice:
         """Price the strategies so that the mean spend meets `budget`, none below `floor`."""
         return self.curve_.choose(prediction, budget, floor=floor)

@@ -50,8 +50,10 @@ def _without_us(result: FrontierResult) -> str:
         return "0 strategies were graded often enough to be placed."
     best = max(known, key=lambda point: point.accuracy.value)
     cheapest = min(known, key=lambda point: point.spend)
-    told = f"The most accurate strategy, {_name(best.name)}, answers {_interval(best.accuracy)} right at {plain(best.spend)} {result.unit}"
-    return f"{told}; the cheapest, {_name(cheapest.name)}, {_interval(cheapest.accuracy)} at {plain(cheapest.spend)}."
+    return (
+        f"The most accurate strategy, {_name(best.name)}, answers {_interval(best.accuracy)} right at {plain(best.spend)} "
+        f"{result.unit}; the cheapest, {_name(cheapest.name)}, {_interval(cheapest.accuracy)} at {plain(cheapest.spend)}."
+    )
 
 
 def _standing(gain: Estimate) -> str:

@@ -70,6 +70,11 @@ class FrontierResult:
         return Estimate(here.accuracy.value - mix, float("nan"), float("nan"))
 
     @property
+    def is_drawable(self) -> bool:
+        """Whether any accuracy is known."""
+        return any(isfinite(point.accuracy.value) for _, point in self.series)
+
+    @property
     def oracle_name(self) -> str:
         """What the oracle's line is called."""
         return "honest oracle" if self.is_honest else "oracle in hindsight"

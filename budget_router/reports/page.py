@@ -136,7 +136,10 @@ def _sections(report: Report) -> Iterator[_Section]:
         if allocation is not None:
             yield _allocation(heading, allocation)
     if (stream := report.stream) is not None:
-        note = "Above, the average of all decisions so far, and thin that of the latest twentieth; below, what a unit of spend had to earn."
+        note = (
+            "Above, the average of all decisions so far, and thin that of the latest twentieth; "
+            "below, what a unit of spend had to earn in accuracy."
+        )
         yield _Section(STREAM, stream.plot(), findings.stream_finding(stream), note, tables.stream_table(stream))
     if (calibration := report.calibration) is not None:
         note = "Larger markers hold more decisions. Bars are 95 % Wilson intervals."
