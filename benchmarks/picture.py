@@ -4,10 +4,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from budget_router.reports import draw_frontier, to_svg
+from budget_router.reports import to_svg
 from budget_router_cli.recording import load_recording
 from budget_router_cli.story import DEFAULT_BUDGET, tell
-from budget_router_cli.telling import page, verdict
+from budget_router_cli.telling import frontier_of, verdict
 
 
 def main() -> None:
@@ -20,8 +20,7 @@ def main() -> None:
         story = tell(
             DEFAULT_BUDGET, recording=load_recording(), seed=0, n_seeds=options.seeds, out=Path(folder), progress=lambda *_: None
         )
-    result = page(story, command="python -m benchmarks.picture").frontier
-    svg = to_svg(draw_frontier(result), prefix="frontier", title=verdict(story))
+    svg = to_svg(frontier_of(story).plot(), prefix="frontier", title=verdict(story))
     alone = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
     options.file.parent.mkdir(parents=True, exist_ok=True)
     options.file.write_text(svg.replace("<svg ", f"<svg {alone}", 1).replace('style="', 'style="background: #fff; ', 1) + "\n")

@@ -14,6 +14,7 @@ from budget_router.policies import load_policy, save_policy
 from budget_router.records import Call, Decision, Outcome, Settlement, Spend
 from budget_router.refresher import Refresher
 from budget_router.refreshing import Refresh, refresh
+from budget_router.reporting import report
 from budget_router.rolling_back import rollback
 from budget_router.router import BudgetRouter
 from budget_router.solving import LoggedFrontier, Solved, frontier, solve
@@ -61,6 +62,7 @@ __all__ = [
     "frontier",
     "load_policy",
     "refresh",
+    "report",
     "rollback",
     "save_policy",
     "solve",

@@ -183,6 +183,11 @@ def _holds_training(record: PolicyRecord, since: datetime | None, until: datetim
     return (since is None or since <= ended) and (until is None or began is None or until > began)
 
 
+def trained_until(record: PolicyRecord) -> datetime:
+    """Up to when the decisions date that a policy was trained on; at the latest, up to when it was saved."""
+    return _trained(record)[1]
+
+
 def _trained(record: PolicyRecord) -> tuple[datetime | None, datetime]:
     """From when and up to when the decisions date that a policy was trained on; at the latest, up to when it was saved."""
     began, *ended = (_moment(record.evidence.get(name)) for name in ("since", "last_decided_at", "until"))

@@ -1,13 +1,13 @@
 """Results as tables for notebooks; pandas is loaded by the first one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def frame(columns: Mapping[str, Sequence[Any]]) -> "DataFrame":  # Any: each column has its own type
+def frame(columns: Mapping[str, Any]) -> "DataFrame":  # Any: sequences, each of a type of its own
     """A data frame of named columns.
 
     Raises:

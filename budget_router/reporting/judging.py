@@ -6,7 +6,7 @@ its learner is cross-fitted: two policies learn from half of the tasks each, and
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import NamedTuple
 
@@ -140,7 +140,7 @@ def on_later(table: OutcomeTable, policy: LearnedPolicy, learned_at: datetime) -
     """A policy on decisions later than what it was learned from; `None` where there are none."""
     if table.decided_at is None:
         return None
-    later = np.flatnonzero(table.decided_at >= np.datetime64(learned_at.replace(tzinfo=None), "us"))
+    later = np.flatnonzero(table.decided_at > np.datetime64(learned_at.astimezone(UTC).replace(tzinfo=None), "us"))
     if not len(later):
         return None
     table = table.rows(later)
@@ -157,7 +157,8 @@ def _cross_fitted(table: OutcomeTable, policy: LearnedPolicy | None, rng: np.ran
     cluster = by_task.cluster
     if cluster.max() + 1 < 2 * MIN_TASKS:
         raise NotEnoughEvidence(
-            f"{cluster.max() + 1} task(s) in the log, {2 * MIN_TASKS} are needed to learn from half and judge on half: serve and grade more"
+            f"{cluster.max() + 1} task(s) in the log, {2 * MIN_TASKS} are needed to learn from half and judge on half: "
+            "serve and grade more"
         )
     half = rng.permutation(np.arange(cluster.max() + 1) % 2)[cluster]
     folds = []

@@ -8,6 +8,7 @@ import numpy as np
 
 from budget_router.budget import Budget
 from budget_router.errors import ArtifactError, NotEnoughEvidence, UnknownDecision
+from budget_router.evaluating import trained_until
 from budget_router.ledger import Ledger
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
@@ -65,8 +66,8 @@ def report(
     latest = _latest(ledger)
     if latest is None and (menu is None or budget is None):
         return telling.nothing("This ledger holds no decision yet: give it to a router, BudgetRouter(menu, budget, ledger=...).")
-    menu = menu if menu is not None or latest is None else latest.menu
-    unit = budget.unit if budget is not None or latest is None else latest.decision.budget.unit
+    menu = latest.menu if menu is None and latest is not None else menu
+    unit = budget.unit if budget is not None else latest.decision.budget.unit if latest is not None else "tokens"
     evidence = ledger.evidence(since=since, until=until)
     served = Served.of(evidence, unit, per_task=None if budget is None else budget.per_task)
     if not len(served) or menu is None:
@@ -86,7 +87,7 @@ def report(
     comparison = None
     if saved is not None and other is not None:
         comparison = _compared(told, saved, other)
-    return _page(ledger, told, saved, placed, reason, comparison)
+    return _page(ledger, told, saved, placed, reason=reason, comparison=comparison)
 
 
 def _latest(ledger: Ledger) -> LoggedDecision | None:
@@ -117,10 +118,7 @@ def _saved(ledger: Ledger, menu: Menu, told: telling.Told, version: str | None) 
         if version is not None:
             raise
         return None
-    solved = [solve for solve in ledger.solves(menu.hash) if solve.policy_version == wanted and solve.until is not None]
-    ends = [solve.until for solve in solved if solve.until is not None]
-    learned_at = min([*ends[-1:], record.created_at])
-    return Saved(record, Candidate(policy, learned_at), wanted == active)
+    return Saved(record, Candidate(policy, trained_until(record)), wanted == active)
 
 
 def _placed(told: telling.Told, saved: Saved | None) -> tuple[Placed | None, str]:
@@ -151,6 +149,7 @@ def _page(
     told: telling.Told,
     saved: Saved | None,
     placed: Placed | None,
+    *,
     reason: str,
     comparison: ComparisonResult | None,
 ) -> Report:

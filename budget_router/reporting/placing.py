@@ -32,6 +32,8 @@ SPAN = (0.4, 6.0)
 """Multiples of the budget between which they lie."""
 MOST_COLUMNS = 12
 """Columns of metadata whose importance is asked for."""
+_APART = 0.1
+"""Relative distance from the budget below which another is the same."""
 _N_ORACLE = 40
 """Points of the oracle's line."""
 
@@ -114,8 +116,9 @@ class Placed:
         curves = [policy.curve_.spend for policy, _ in self.judged.folds]
         low = max(SPAN[0] * self.budget, *(float(curve[0]) for curve in curves))
         high = min(SPAN[1] * self.budget, *(float(curve[-1]) for curve in curves))
-        steps = np.geomspace(low, high, N_BUDGETS).tolist() if high > low > 0 else []
-        return sorted({self.budget, *steps})
+        steps = np.geomspace(low, high, N_BUDGETS) if high > low > 0 else np.zeros(0)
+        apart = steps[np.abs(np.log(steps / self.budget)) > _APART]
+        return sorted([self.budget, *apart.tolist()])
 
     def frontier(self, served: Point | None = None) -> FrontierResult:
         """The policy at several budgets beside every baseline; a strategy that nothing is concluded of is left out."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from math import isfinite, isnan
+from math import isfinite
 
 import numpy as np
 
@@ -125,8 +125,11 @@ def _standing(placed: Placed | None, version: str | None) -> str:
     gain = placed.gain
     if gain is None or not gain.is_conclusive or not placed.accuracy.is_conclusive:
         return f"; too little was logged to say what {who} gains"
-    clear = "above" if gain.low > 0 else "below" if gain.high < 0 else "not clearly apart from"
-    return f": {who} is {100 * abs(gain.value):.1f} points {_points(gain.interval)} {clear} the best static mix at the same spend"
+    if gain.low <= 0 <= gain.high:
+        apart = f"{100 * gain.value:+.1f} points {_points(gain.interval)}"
+        return f": {who} is not yet clearly apart from the best static mix at the same spend, {apart}"
+    side = "above" if gain.value > 0 else "below"
+    return f": {who} is {100 * abs(gain.value):.1f} points {_points(gain.interval)} {side} the best static mix at the same spend"
 
 
 def _gain(placed: Placed | None) -> tuple[str, str]:
@@ -149,36 +152,29 @@ def _points(estimate: Estimate) -> str:
 
 
 def gate(record: PolicyRecord, *, is_active: bool) -> GateResult:
-    """What was said of a candidate when it was made; the verdict's conditions where a gate has written them down."""
+    """What the gate said of a candidate, as it was saved with it."""
+    serves = f"Policy {record.version} {'serves now' if is_active else 'does not serve'}"
     verdict = record.evidence.get("verdict")
-    conditions = verdict.get("conditions", ()) if isinstance(verdict, Mapping) else ()
-    rows = tuple(_condition(one) for one in conditions if isinstance(one, Mapping))
-    serves = "serves now" if is_active else "does not serve"
-    said = verdict.get("sentence") if isinstance(verdict, Mapping) else None
-    if said:
-        return GateResult(record.version, f"Policy {record.version} {serves}. {said}", rows)
-    if rows:
-        n_met = sum(row.is_met for row in rows)
-        return GateResult(record.version, f"Policy {record.version} {serves}: {n_met} of {len(rows)} conditions are met.", rows)
-    known = [f"{name} {_numbers(record.evidence[name])}" for name in ("accuracy", "gain", "spend") if name in record.evidence]
-    judged = f" When it was learned, its refresh estimated {', '.join(known)}." if known else ""
-    return GateResult(record.version, f"Policy {record.version} {serves}. No gate's verdict stands with it.{judged}", ())
+    if not isinstance(verdict, Mapping):
+        return GateResult(
+            record.version, f"{serves}. It was saved without a verdict: budget-router refresh holds its candidates to one.", ()
+        )
+    conditions = verdict.get("conditions", ())
+    rows = (
+        tuple(_condition(one) for one in conditions if isinstance(one, Mapping)) if isinstance(conditions, list | tuple) else ()
+    )
+    n_met = sum(row.is_met for row in rows)
+    return GateResult(record.version, f"{serves}. {n_met} of {len(rows)} conditions were met when it was learned.", rows)
 
 
 def _condition(one: Mapping[str, object]) -> GateRow:
-    found, limit = (_shown(one.get(name, "")) for name in ("found", "limit"))
-    return GateRow(str(one.get("name", "")), found, limit, bool(one.get("is_met")), str(one.get("sentence", "")))
+    found, limit = (_shown(one.get(name)) for name in ("found", "limit"))
+    name = str(one.get("name", "")).replace("_", " ")
+    return GateRow(name, found, limit, bool(one.get("is_met")), str(one.get("sentence", "")))
 
 
 def _shown(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _numbers(found: object) -> str:
-    if not isinstance(found, list | tuple) or len(found) != 3 or not isinstance(found[0], int | float):
-        return "unknown"
-    value, low, high = (None if each is None or isnan(each) else f"{each:.3g}" for each in found)
-    return f"{value} [{low}, {high}]" if low is not None else f"{value}"
+    return "not known" if value is None else f"{value:.4g}" if isinstance(value, int | float) else str(value)
 
 
 def spenders(ledger: Ledger, told: Told) -> tuple[tuple[str, str, str, float, str], ...]:

@@ -41,8 +41,8 @@ class AllocationResult:
 
     def frame(self) -> "DataFrame":
         """One row per kind: its name, its tasks, and the share in [0, 1] of them that each strategy got."""
-        share = {name: [row[column] for row in self.share] for column, name in enumerate(self.strategies)}
-        return frame({"kind": self.kinds, "n_tasks": self.n_tasks} | share)
+        shares = {name: [row[column] for row in self.share] for column, name in enumerate(self.strategies)}
+        return frame({"kind": self.kinds, "n_tasks": self.n_tasks, **shares})
 
     def plot(self) -> "Figure":
         """Draw it: see `draw_allocation`."""

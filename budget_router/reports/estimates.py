@@ -55,9 +55,9 @@ class EstimatesResult:
 
 def draw_estimates(result: EstimatesResult) -> "Figure":
     """Draw each policy's accuracy and spend with its intervals; hollow is what the log tells too little of."""
-    figure = theme.sheet(34 + 46 + ROW * max(len(result.rows), 1))
-    left = theme.axes(figure, Margins(220, theme.WIDTH - 220 - 330, 34, 46))
-    right = theme.axes(figure, Margins(220 + 330 + 40, 24, 34, 46))
+    figure = theme.sheet(12 + 46 + ROW * max(len(result.rows), 1))
+    left = theme.axes(figure, Margins(220, theme.WIDTH - 220 - 330, 12, 46))
+    right = theme.axes(figure, Margins(220 + 330 + 40, 24, 12, 46))
     draw_whiskers(left, [[_whisker(row, row.accuracy)] for row in result.rows], shown=per_cent)
     draw_whiskers(right, [[_whisker(row, row.spend)] for row in result.rows], shown=plain, must_show=(0.0,))
     ours = [place for place, row in enumerate(result.rows) if row.is_ours]

@@ -194,6 +194,7 @@ def spending_finding(result: SpendingResult) -> str:
 def comparison_finding(result: ComparisonResult) -> str:
     """Which is better, and how far they part."""
     first, second = map(_name, result.names)
+    first = f"{first[:1].upper()}{first[1:]}"
     part = f"they choose otherwise on {per_cent(result.differs, 1)} % of the tasks"
     if result.gain is None or result.accuracy is None or result.spend is None:
         return f"{first} and {second}: {part}. {result.reason[:1].upper()}{result.reason[1:]}."

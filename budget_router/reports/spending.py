@@ -74,14 +74,15 @@ def draw_spending(result: SpendingResult) -> "Figure":
 
 def _bar(ax: "Axes", row: Spender, y: float, *, share: float, end: float) -> None:
     if isfinite(row.spend):
-        ax.barh(y, row.spend, height=0.62, color=theme.MIX, linewidth=0)
+        ax.barh(y, row.spend, height=0.62, color=theme.MIX, alpha=0.6, linewidth=0)
     told = f"{short(row.spend)} · {per_cent(share)} %" if isfinite(row.spend) else "unknown"
     theme.write(ax, told, (row.spend if isfinite(row.spend) else 0, y), offset=(7, 0), size=theme.SMALL, va="center")
     theme.write(ax, clipped(row.name, 29), (0, y), offset=(-ax.bbox.x0, 0), va="center")
     each = row.spend / row.n_decisions if row.n_decisions else float("nan")
     accuracy = row.accuracy.value
-    half = (row.accuracy.high - row.accuracy.low) / 2
-    bought = f"{per_cent(accuracy, 1)}{f' ± {per_cent(half, 1)}' if isfinite(half) else ''}" if isfinite(accuracy) else "–"
+    low, high = row.accuracy.low, row.accuracy.high
+    interval = f" [{per_cent(low)}, {per_cent(high)}]" if isfinite(low) and isfinite(high) else ""
+    bought = f"{per_cent(accuracy, 1)}{interval}" if isfinite(accuracy) else "–"
     for text, offset in ((f"{row.n_decisions:,}", 76), (plain(each), 152), (bought, 262)):
         theme.write(ax, text, (end, y), offset=(offset, 0), color=theme.MUTED, size=theme.SMALL, ha="right", va="center")
 

@@ -44,8 +44,8 @@ class StreamResult:
 
     def frame(self) -> "DataFrame":
         """One row per decision: its phase, spend in `unit` and shadow price, and when it was made where that is known."""
-        when = {} if self.decided_at is None else {"decided_at": self.decided_at}
-        return frame(when | {"phase": self.phase, "spend": self.spend, "shadow_price": self.shadow_price})
+        told = {"phase": self.phase, "spend": self.spend, "shadow_price": self.shadow_price}
+        return frame(told if self.decided_at is None else {"decided_at": self.decided_at, **told})
 
     def plot(self) -> "Figure":
         """Draw it: see `draw_stream`."""
@@ -116,7 +116,7 @@ def draw_stream(result: StreamResult) -> "Figure":
         _scale_along(ax, result, x)
     upper.tick_params(axis="x", labelbottom=False)
     upper.xaxis.get_offset_text().set_visible(False)
-    theme.name_x(lower, "Decision" if result.decided_at is None else "Time, UTC")
+    theme.name_x(lower, _along(result))
     theme.name_y(lower, "Shadow price, accuracy per unit spent")
     _phases(upper, lower, result, x)
     _running_spend(upper, seen, result, x)
@@ -125,6 +125,14 @@ def draw_stream(result: StreamResult) -> "Figure":
     lower.plot(at, prices, color=theme.POLICY, linewidth=1.8, drawstyle="steps-post", clip_on=False)
     _scale_from_zero(lower, prices, 3)
     return figure
+
+
+def _along(result: StreamResult) -> str:
+    """What the horizontal axis shows."""
+    if result.decided_at is None or not len(result.decided_at):
+        return "Decision"
+    first, last = (str(moment)[:16].replace("T", " ") for moment in result.decided_at[[0, -1]])
+    return f"Time, UTC, from {first} to {last}"
 
 
 def _positions(result: StreamResult) -> FloatArray:
@@ -144,9 +152,9 @@ def _scale_along(ax: "Axes", result: StreamResult, x: FloatArray) -> None:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "" if result.decided_at is not None else f"{value:,.0f}"))
         return
     ax.set_xlim(x[0], x[-1])
-    locator = AutoDateLocator(minticks=3, maxticks=8)
+    locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]  # matplotlib types it not
     ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]  # nor it
 
 
 def _scale_from_zero(ax: "Axes", values: Sequence[float], n_ticks: int) -> None:

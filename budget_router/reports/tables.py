@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+from budget_router.evaluation import Estimate
 from budget_router.reports.allocation import AllocationResult, Row, all_tasks, rows
 from budget_router.reports.calibration import CalibrationResult
 from budget_router.reports.comparison import ComparisonResult
@@ -106,7 +107,7 @@ def regret_table(result: RegretResult) -> Table:
 
 def importance_table(result: ImportanceResult) -> Table:
     """Every input."""
-    found = tuple((name, *(100 * each for each in lost)) for name, lost in result.inputs)
+    found = tuple((name, *_per_cent(lost)) for name, lost in result.inputs)
     return Table(("input", "accuracy lost, points", "95 % low", "95 % high"), found)
 
 
@@ -126,7 +127,7 @@ def estimates_table(result: EstimatesResult) -> Table:
 def spending_table(result: SpendingResult) -> Table:
     """Every spender."""
     columns = (result.by, "decisions", f"spend, {result.unit}", "accuracy, %", "95 % low", "95 % high")
-    found = tuple((row.name, row.n_decisions, row.spend, *(100 * each for each in row.accuracy)) for row in result.rows)
+    found = tuple((row.name, row.n_decisions, row.spend, *_per_cent(row.accuracy)) for row in result.rows)
     return Table(columns, found)
 
 
@@ -151,5 +152,12 @@ def gate_table(result: GateResult) -> Table:
 def spenders_table(spenders: Sequence[tuple[str, str, str, float, str]], unit: str) -> Table:
     """The dearest decisions, the dearest first."""
     ordered = sorted(spenders, key=lambda spender: -spender[3])
-    columns = ("task", "kind", "strategy", f"spend, {unit}", "answer")
-    return Table(columns, tuple(ordered))
+    columns = ("task", "kind", "strategy", f"spend, {unit}", "outcome")
+    if any(kind for _, kind, *_ in ordered):
+        return Table(columns, tuple(ordered))
+    without = tuple((task, strategy, spend, outcome) for task, _, strategy, spend, outcome in ordered)
+    return Table((columns[0], *columns[2:]), without)
+
+
+def _per_cent(estimate: Estimate) -> tuple[float, float, float]:
+    return 100 * estimate.value, 100 * estimate.low, 100 * estimate.high

@@ -26,6 +26,8 @@ from budget_router_cli import (
 )
 from budget_router_cli.configuration import FILE, defaults, nearest
 from budget_router_cli.options import SHARED
+from budget_router_cli import books, demonstration, drifting, learning, policies, recorder
+from budget_router_cli import books, demonstration, learning, policies, recorder, reporting
 from budget_router_cli.terminal import talk
 
 app = typer.Typer(
@@ -66,6 +68,7 @@ app.add_typer(judging.app)
 app.add_typer(policies.app)
 app.add_typer(reasons.app)
 app.add_typer(books.app)
+app.add_typer(reporting.app)
 
 
 def main() -> None:

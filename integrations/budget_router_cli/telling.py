@@ -98,7 +98,7 @@ def page(story: Story, *, command: str) -> Report:
             ),
             ("Oracle gap closed", f"{100 * ours.gap_closed:.0f} %", "of the way from the mix to the honest oracle"),
         ),
-        frontier=_frontier(story),
+        frontier=frontier_of(story),
         allocation=_allocation(story),
         stream=_stream(story),
         calibration=_calibration(story),
@@ -121,7 +121,8 @@ def _fixed(story: Story) -> tuple[Point, ...]:
     )
 
 
-def _frontier(story: Story) -> FrontierResult:
+def frontier_of(story: Story) -> FrontierResult:
+    """The policy among its baselines, the truth of every strategy known."""
     accuracy, cost = story.recording.table(story.menu)
     hull = frontier(accuracy.mean(axis=0, keepdims=True), cost.mean(axis=0, keepdims=True))
     ours = story.at_budget
