@@ -8,8 +8,8 @@ import numpy as np
 from budget_router.allocation import FloatArray
 from budget_router.errors import ArtifactError
 from budget_router.outcomes import OutcomeTable
+from budget_router.placing import Fold, Judged, on_later
 from budget_router.policies.learned import LearnedPolicy
-from budget_router.reporting.judging import Fold, Judged, on_later
 from budget_router.reports import ComparisonResult, Part
 
 

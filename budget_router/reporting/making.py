@@ -12,12 +12,11 @@ from budget_router.evaluating import trained_until
 from budget_router.ledger import Ledger
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
+from budget_router.placing import Placed, judge
 from budget_router.policies.artifact import policy_from
 from budget_router.records import LoggedDecision, PolicyRecord
 from budget_router.reporting import telling, traffic
 from budget_router.reporting.comparing import Candidate, compare
-from budget_router.reporting.judging import judge
-from budget_router.reporting.placing import Placed
 from budget_router.reporting.served import Served
 from budget_router.reports import ComparisonResult, Report
 from budget_router.reports import page as pages

@@ -11,9 +11,9 @@ from budget_router.budget import Unit
 from budget_router.evaluation import Estimate
 from budget_router.ledger import Ledger
 from budget_router.menu import Menu
+from budget_router.placing import Placed
 from budget_router.records import PolicyRecord
 from budget_router.reporting import traffic
-from budget_router.reporting.placing import Placed
 from budget_router.reporting.served import Served
 from budget_router.reports import ComparisonResult, GateResult, GateRow, Report
 from budget_router.reports.findings import comparison_finding

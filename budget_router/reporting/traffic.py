@@ -9,7 +9,7 @@ from budget_router.evaluation import Estimate
 from budget_router.evaluation.bounds import clustered_error
 from budget_router.evaluation.estimate import Z_95
 from budget_router.menu import Menu
-from budget_router.reporting.judging import Judged
+from budget_router.placing import Judged
 from budget_router.reporting.served import Served
 from budget_router.reports import AllocationResult, CalibrationResult, Point, Spender, SpendingResult, StreamResult
 from budget_router.reports.calibration import wilson_interval

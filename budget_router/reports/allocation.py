@@ -22,6 +22,8 @@ _ROW = 32.0
 """Height of a row of the heat map, in pixels."""
 _MOST_WIDE = 8
 """Columns that have room for a level name and for a per-cent sign."""
+_LETTER = 8.2
+"""Width of a letter, in pixels: that of wide fonts."""
 _DEEPEST = 0.7
 """Opacity of a full cell: words on it keep 5 : 1 on light and on dark paper."""
 
@@ -83,13 +85,13 @@ def draw_allocation(result: AllocationResult) -> "Figure":
     n_columns = len(result.strategies)
     is_narrow = n_columns > _MOST_WIDE
     longest = max(len(_kind(row)) for row in (*shown, all_tasks(result)))
-    margins = Margins(16 + 8.2 * longest, 76, 110 if is_narrow else 32, 8)
+    margins = Margins(16 + _LETTER * longest, 76, 110 if is_narrow else 32, 8)
     figure = theme.sheet(margins.top + margins.bottom + _ROW * (len(shown) + 1.3))
     ax = theme.axes(figure, margins)
     ax.set(xlim=(0, n_columns), ylim=(len(shown) + 1.3, 0), xticks=[], yticks=[])
     ax.spines["bottom"].set_visible(False)
     for column, strategy in enumerate(result.strategies):
-        name = clipped(strategy, 14)
+        name = clipped(strategy, 14 if is_narrow else max(int(ax.bbox.width / n_columns / _LETTER), 8))
         head = theme.write(ax, name, (column + 0.5, 0), offset=(0, 10), ha="left" if is_narrow else "center")
         if is_narrow:
             head.set(rotation=40, rotation_mode="anchor")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+_NAMES, _PANEL = 158, 248
+"""Widths of the rows' names and of a panel, in pixels."""
 MOST_ROWS = 12
 """Strategies and groups drawn; the others stand in the table alone."""
 
@@ -73,23 +75,23 @@ def draw_comparison(result: ComparisonResult) -> "Figure":
     n_rows = max(len(shares), len(spends), 1)
     figure = theme.sheet(64 + 46 + ROW * n_rows)
     below = 46 + ROW * (n_rows - max(len(shares), 1))
-    left = theme.axes(figure, Margins(130, theme.WIDTH - 130 - 280, 64, below))
-    _dumbbells(left, shares, per_cent, left=130)
+    left = theme.axes(figure, Margins(_NAMES, theme.WIDTH - _NAMES - _PANEL, 64, below))
+    _dumbbells(left, shares, per_cent)
     theme.name_x(left, "Share of tasks, per cent")
     if spends:
         below = 46 + ROW * (n_rows - len(spends))
-        right = theme.axes(figure, Margins(130 + 280 + 150, 24, 64, below))
-        _dumbbells(right, spends, plain, left=130)
+        right = theme.axes(figure, Margins(theme.WIDTH - 24 - _PANEL, 24, 64, below))
+        _dumbbells(right, spends, plain)
         theme.name_x(right, f"Predicted spend, {clipped(result.unit, 30)}")
     top = left.get_ylim()[1]
     for name, color, mark, x in ((result.names[0], theme.POLICY, "●", 0), (result.names[1], theme.PEER_INK, "■", 280)):
         theme.write(
-            left, f"{mark} {clipped(name, 30)}", (left.get_xlim()[0], top), offset=(x - 130, 34), color=color, weight="bold"
+            left, f"{mark} {clipped(name, 30)}", (left.get_xlim()[0], top), offset=(x - _NAMES, 34), color=color, weight="bold"
         )
     return figure
 
 
-def _dumbbells(ax: "Axes", parts: Sequence[Part], shown: Callable[[float], str], *, left: float) -> None:
+def _dumbbells(ax: "Axes", parts: Sequence[Part], shown: Callable[[float], str]) -> None:
     unknown = float("nan")
     rows = [
         [
@@ -100,4 +102,4 @@ def _dumbbells(ax: "Axes", parts: Sequence[Part], shown: Callable[[float], str],
         for part in parts
     ]
     draw_whiskers(ax, rows, shown=shown, must_show=(0.0,))
-    name_rows(ax, [part.name for part in parts], left=left, length=16)
+    name_rows(ax, [part.name for part in parts], left=_NAMES, length=19)

@@ -12,7 +12,7 @@ from budget_router.reports.comparison import ComparisonResult
 from budget_router.reports.escaping import clipped
 from budget_router.reports.estimates import EstimatesResult
 from budget_router.reports.frontier import FrontierResult, Point
-from budget_router.reports.importance import ImportanceResult
+from budget_router.reports.importance import ALL_INPUTS, ImportanceResult
 from budget_router.reports.regret import RegretResult
 from budget_router.reports.spending import SpendingResult
 from budget_router.reports.stream import StreamResult, phases
@@ -149,16 +149,16 @@ def regret_finding(result: RegretResult) -> str:
 
 
 def importance_finding(result: ImportanceResult) -> str:
-    """What matters surely, what most, and what not."""
-    sure = [name for name, lost in result.inputs if lost.low > 0]
-    name, most = result.inputs[0]
-    told = f"Shuffling {_name(name)} costs most, {_points(most)}"
-    if not sure:
-        return f"{told}; no input is surely worth anything on its own."
-    rest = len(result.inputs) - len(sure)
-    return (
-        f"{told}; surely worth something: {listing(map(_name, sure[:_NAMED]))}{f'; not sure of {rest} others' if rest else ''}."
-    )
+    """What it is worth to look at the task, and which input alone is worth something."""
+    told = [f"Without telling tasks apart the policy loses {_points(lost)}" for name, lost in result.inputs if name == ALL_INPUTS]
+    alone = [(name, lost) for name, lost in result.inputs if name != ALL_INPUTS]
+    sure = [f"{_name(name)} ({_points(lost)})" for name, lost in alone if lost.low > 0]
+    if sure:
+        told.append(f"each alone, {listing(sure[:_NAMED])} {'is' if len(sure) == 1 else 'are'} surely worth something")
+    elif alone:
+        told.append(f"none of its {len(alone)} inputs alone is surely missed")
+    said = "; ".join(told)
+    return f"{said[:1].upper()}{said[1:]}."
 
 
 def _points(estimate: Estimate) -> str:

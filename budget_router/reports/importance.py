@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+ALL_INPUTS = "everything it knows"
+"""Names the loss when no task is told from another."""
 MOST_INPUTS = 15
 """Inputs drawn; those that matter less stand in the table alone."""
 

@@ -60,10 +60,8 @@ def _bare(number: float) -> str:
 
 def frontier_table(result: FrontierResult) -> Table:
     """Every point and corner of the frontier picture."""
-    found = tuple(
-        (series, point.name, point.spend, *(100 * value for value in point.accuracy)) for series, point in result.series
-    )
-    return Table(("series", "name", f"spend, {result.unit}", "accuracy, %", "95 % low", "95 % high"), found)
+    found: list[tuple[Cell, ...]] = [(name, at.name, at.spend, *_per_cent(at.accuracy)) for name, at in result.series]
+    return Table(("series", "name", f"spend, {result.unit}", "accuracy, %", "95 % low", "95 % high"), tuple(found))
 
 
 def allocation_table(result: AllocationResult) -> Table:

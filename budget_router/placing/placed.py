@@ -11,10 +11,10 @@ import numpy as np
 from budget_router.allocation import FloatArray, Frontier, IntArray, frontier, solve
 from budget_router.evaluation import Estimate, OffPolicyEstimate, Revealed, dr, imitation_regret, ips, snips
 from budget_router.features import STRUCTURE_NAMES, Facts
+from budget_router.placing.judging import Judged
 from budget_router.policies import Mixture
 from budget_router.policies.completion import completed
 from budget_router.policies.learned import LearnedPolicy
-from budget_router.reporting.judging import Judged
 from budget_router.reports import (
     EstimatesResult,
     FrontierResult,
@@ -24,6 +24,7 @@ from budget_router.reports import (
     RegretPoint,
     RegretResult,
 )
+from budget_router.reports.importance import ALL_INPUTS
 from budget_router.task import Task
 
 N_BUDGETS = 6
@@ -208,7 +209,7 @@ class Placed:
             other, _ = judged.chosen(self.budget, judged.predicted(features))
             lost = dr(net, target_prob=target, predicted=predicted, against=judged.of_rows(net, other))
             found.append((name, lost.interval if lost.is_conclusive else Estimate(lost.value, nan, nan)))
-        return ImportanceResult(tuple(sorted(found, key=lambda pair: -pair[1].value)))
+        return ImportanceResult(tuple(sorted(found, key=lambda pair: (pair[0] != ALL_INPUTS, -pair[1].value))))
 
 
 def _net(judged: Judged, price: float) -> Revealed:
@@ -221,6 +222,7 @@ def _shuffled(judged: Judged, rng: np.random.Generator) -> Iterator[tuple[str, l
     """Features of each fold with one input shuffled among its tasks, by the input's name."""
     orders = [rng.permutation(len(rows)) for _, rows in judged.folds]
     n_structural = len(STRUCTURE_NAMES)
+    yield ALL_INPUTS, _mixed_up(judged, orders, [slice(None)] * len(orders))
     words = [
         known.shape[1] - n_structural - (0 if policy.featuriser_.columns_ is None else policy.featuriser_.columns_.width)
         for (policy, _), known in zip(judged.folds, judged.features, strict=True)

@@ -149,6 +149,28 @@ def on_later(table: OutcomeTable, policy: LearnedPolicy, learned_at: datetime) -
     return Judged(table, by_task, (Fold(policy, np.arange(len(by_task.task_ids))),), how)
 
 
+class _Fitted(Judged):
+    """A policy just fitted, by the predictions that its twins made of tasks that they did not see."""
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        """Held out."""
+        return self.folds[0].policy.held_out_
+
+
+def fitted(policy: LearnedPolicy) -> Judged:
+    """A policy on the tasks that it was fitted on, each judged by a twin that had not seen it; one row per task.
+
+    The price is solved on the same predictions. Which inputs matter cannot be asked: the twins are gone.
+
+    Args:
+        policy: fitted in this process; a saved one keeps no tasks.
+    """
+    table = policy.table_
+    every = np.arange(len(table.task_ids))
+    return _Fitted(table, table, (Fold(policy, every),), f"cross-fitted on the {len(every):,} tasks it learned from")
+
+
 def _cross_fitted(table: OutcomeTable, policy: LearnedPolicy | None, rng: np.random.Generator) -> Judged:
     kind = ValuePolicy if policy is None else type(policy)
     if policy is not None and policy.featuriser_.columns_ is None:
