@@ -10,14 +10,17 @@ from budget_router.allocation import FloatArray
 from budget_router.budget import Budget
 from budget_router.errors import ArtifactError, InvalidInput, NotEnoughEvidence
 from budget_router.evaluation import Comparison, OffPolicyEstimate, Worth, compare, static_mix
+from budget_router.frames import frame
 from budget_router.ledger import Ledger
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.artifact import policy_from
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.records import PolicyRecord
+from budget_router.reports import Estimated, EstimatesResult
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 MIX = "mix"
@@ -79,11 +82,21 @@ class Evaluation:
         Raises:
             ImportError: pandas is not installed.
         """
-        try:
-            from pandas import DataFrame
-        except ImportError as error:
-            raise ImportError("frames need pandas: pip install 'budget-router[plots]'") from error
-        return DataFrame([{**row._asdict(), **vars(row.estimate)} for row in self.rows]).drop(columns="estimate")
+        told = [{**row._asdict(), **vars(row.estimate)} for row in self.rows]
+        return frame({name: [row[name] for row in told] for name in told[0] if name != "estimate"})
+
+    def plot(self) -> "Figure":
+        """Draw accuracy and spend of both, by every estimator, with their intervals.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        rows = [
+            Estimated(name, estimator.upper(), accuracy, spend, is_ours=worth is self.policy)
+            for name, worth in ((self.version, self.policy), (self.against, self.rival))
+            for (estimator, accuracy), spend in zip(worth.accuracy._asdict().items(), worth.spend, strict=True)
+        ]
+        return EstimatesResult(f"{self.budget.unit.replace('_', ' ')} per task", tuple(rows)).plot()
 
 
 def evaluate(

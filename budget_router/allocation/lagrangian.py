@@ -6,10 +6,10 @@ Zoltners 1979, Operations Research 27(3)). A sample brackets λ, one full pass c
 it, and sorting those few finishes: linear work in the table, as in Dyer (1984) and Zemel (1984).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +19,11 @@ from budget_router.allocation.passes import ROUNDING, Found, Pass, Sampling, Tot
 from budget_router.allocation.table import ArrayTable, Chunk, IntArray, Table, check_chunk
 from budget_router.allocation.upgrades import Steps
 from budget_router.errors import InfeasibleBudget, InvalidTable
+from budget_router.frames import frame
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 _SMALL = 2**11
 """Tasks up to which no sample is drawn: the first pass lists every upgrade."""
@@ -62,6 +67,24 @@ class Allocation:
     split: Split | None
     n_passes: int = 1
     """Times that the whole table was read; 1 unless the sample misled."""
+
+    def frame(self) -> "DataFrame":
+        """One row per strategy that some task got: its column `action`, `n_tasks` and their `share`; see `frames.frame`."""
+        action, n_tasks = np.unique(self.actions, return_counts=True)
+        return frame({"action": action, "n_tasks": n_tasks, "share": n_tasks / max(len(self.actions), 1)})
+
+    def plot(self, *, strategies: Sequence[str] | None = None) -> "Figure":
+        """Draw the share of tasks that each strategy got.
+
+        Args:
+            strategies: their names, by column; numbers when not given.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        from budget_router.allocation.picture import draw_shares
+
+        return draw_shares(self.actions, strategies, spend=self.spend, accuracy=self.accuracy)
 
 
 def solve(accuracy: ArrayLike, cost: ArrayLike, budget: float, *, weights: ArrayLike | None = None) -> Allocation:

@@ -1,10 +1,11 @@
-"""The frontier as a picture: the oracle's curve, and what a budget buys on it."""
+"""The oracle as pictures: its frontier, what a budget buys on it, and whom it gives what."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from budget_router.allocation.table import FloatArray
+from budget_router.allocation.table import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,4 +54,31 @@ def draw(
         ax.plot(point[0], point[1], marker="o", markersize=9, color=_ORACLE, markeredgecolor="white")
         words = f"budget {budget:.4g}: {100 * point[1]:.1f} %\nshadow price {point[2]:.3g} per {unit}"
         ax.annotate(words, (budget, accuracy[0]), (6, 4), textcoords="offset points", color=_ORACLE_INK)
+    return figure
+
+
+def draw_shares(actions: IntArray, strategies: Sequence[str] | None, *, spend: float, accuracy: float) -> "Figure":
+    """Draw a bar for each strategy from zero to the share of tasks that it got, under what they spend and reach.
+
+    Args:
+        actions: (n_tasks,) column of each task's strategy.
+        strategies: names of the columns; numbers when not given.
+        spend: mean cost per task.
+        accuracy: mean accuracy.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install 'budget-router[plots]'") from error
+    share = np.bincount(actions, minlength=0 if strategies is None else len(strategies)) / max(len(actions), 1)
+    figure = Figure(figsize=(8.6, 1.0 + 0.4 * len(share)), dpi=100, layout="constrained")
+    ax = figure.subplots()
+    ax.barh(range(len(share)), 100 * share, color=_ORACLE, height=0.6)
+    ax.set_yticks(range(len(share)), [str(one) for one in range(len(share))] if strategies is None else list(strategies))
+    ax.invert_yaxis()
+    for place, one in enumerate(share.tolist()):
+        ax.annotate(f"{100 * one:.1f} %", (100 * one, place), (4, 0), textcoords="offset points", va="center", color=_INK)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(colors=_MUTED, length=0)
+    ax.set_xlabel(f"Share of tasks, per cent · {100 * accuracy:.1f} % accuracy at {spend:.4g} per task", color=_INK)
     return figure

@@ -9,17 +9,18 @@ from math import isfinite, nan
 import numpy as np
 
 from budget_router.allocation import FloatArray, Frontier, IntArray, frontier, solve
+from budget_router.budget import Budget
 from budget_router.evaluation import Estimate, OffPolicyEstimate, Revealed, dr, imitation_regret, ips, snips
 from budget_router.features import STRUCTURE_NAMES, Facts
-from budget_router.placing.judging import Judged
+from budget_router.placing.judging import Judged, fitted
 from budget_router.policies import Mixture
 from budget_router.policies.completion import completed
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.reports import (
+    Estimated,
     EstimatesResult,
     FrontierResult,
     ImportanceResult,
-    Judgement,
     Point,
     RegretPoint,
     RegretResult,
@@ -179,9 +180,9 @@ class Placed:
         """The policy by three estimators, the mix and every strategy by the doubly robust one."""
         judged = self.judged
         target, billed = (judged.of_rows(log, self.chosen) for log in (judged.scores, judged.spends))
-        ours = [Judgement("learned policy", "DR", self.accuracy, self.spend, is_ours=True)]
+        ours = [Estimated("learned policy", "DR", self.accuracy, self.spend, is_ours=True)]
         ours += [
-            Judgement(
+            Estimated(
                 "learned policy",
                 name,
                 estimate(judged.scores, target_prob=target),
@@ -192,9 +193,9 @@ class Placed:
         ]
         if self.mix is not None:
             mix = np.tile(self.mix, (len(self.chosen), 1))
-            ours.append(Judgement("best static mix", "DR", judged.accuracy(mix), judged.spend(mix)))
+            ours.append(Estimated("best static mix", "DR", judged.accuracy(mix), judged.spend(mix)))
         fixed = zip(judged.by_task.menu.names, self.fixed, strict=True)
-        return EstimatesResult(self.unit, (*ours, *(Judgement(name, "DR", *pair) for name, pair in fixed)))
+        return EstimatesResult(self.unit, (*ours, *(Estimated(name, "DR", *pair) for name, pair in fixed)))
 
     def importance(self, rng: np.random.Generator) -> ImportanceResult:
         """Shuffle each input of the policy among tasks; what is lost of accuracy less price times spend, doubly robust."""
@@ -210,6 +211,17 @@ class Placed:
             lost = dr(net, target_prob=target, predicted=predicted, against=judged.of_rows(net, other))
             found.append((name, lost.interval if lost.is_conclusive else Estimate(lost.value, nan, nan)))
         return ImportanceResult(tuple(sorted(found, key=lambda pair: (pair[0] != ALL_INPUTS, -pair[1].value))))
+
+
+def frontier_of(policy: LearnedPolicy, budget: Budget) -> FrontierResult:
+    """The frontier of a policy just fitted, each task judged by a twin that had not seen it, beside every baseline.
+
+    Args:
+        policy: fitted in this process.
+        budget: that it is to serve.
+    """
+    unit = "USD" if budget.unit == "usd" else budget.unit.replace("_", " ")
+    return Placed(fitted(policy), budget.per_task, f"{unit} per task").frontier()
 
 
 def _net(judged: Judged, price: float) -> Revealed:

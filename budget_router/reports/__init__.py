@@ -3,7 +3,7 @@
 from budget_router.reports.allocation import AllocationResult, draw_allocation
 from budget_router.reports.calibration import CalibrationResult, draw_calibration
 from budget_router.reports.comparison import ComparisonResult, Part
-from budget_router.reports.estimates import EstimatesResult, Judgement
+from budget_router.reports.estimates import Estimated, EstimatesResult
 from budget_router.reports.frontier import FrontierResult, Point, draw_frontier
 from budget_router.reports.gate import GateResult, GateRow
 from budget_router.reports.importance import ImportanceResult
@@ -18,12 +18,12 @@ __all__ = [
     "AllocationResult",
     "CalibrationResult",
     "ComparisonResult",
+    "Estimated",
     "EstimatesResult",
     "FrontierResult",
     "GateResult",
     "GateRow",
     "ImportanceResult",
-    "Judgement",
     "Part",
     "Point",
     "RegretPoint",

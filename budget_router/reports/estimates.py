@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Estimated:
     """One policy by one estimator."""
 
     policy: str
@@ -34,7 +34,7 @@ class EstimatesResult:
 
     unit: str
     """As in FrontierResult."""
-    rows: tuple[Judgement, ...]
+    rows: tuple[Estimated, ...]
 
     def frame(self) -> "DataFrame":
         """One row per policy, estimator and quantity: the estimate with all that it carries."""
@@ -67,7 +67,7 @@ def draw_estimates(result: EstimatesResult) -> "Figure":
     return figure
 
 
-def _whisker(row: Judgement, estimate: OffPolicyEstimate | None) -> Whisker:
+def _whisker(row: Estimated, estimate: OffPolicyEstimate | None) -> Whisker:
     color = theme.POLICY if row.is_ours else theme.INK
     if estimate is None:
         return Whisker(Estimate(nan, nan, nan), color)

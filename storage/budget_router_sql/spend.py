@@ -14,12 +14,17 @@ import numpy as np
 from sqlalchemy import Column, ColumnElement, Connection, Label, Select, Text, and_, case, cast, func, select
 
 from budget_router.errors import InvalidInput
+from budget_router.evaluation import Estimate
+from budget_router.evaluation.estimate import Z_95
 from budget_router.frames import frame
+from budget_router.records import usd
+from budget_router.reports import Spender, SpendingResult
 from budget_router_sql.ledger import SqlLedger
 from budget_router_sql.schema import call_closings, decisions, outcomes, settlements
 from budget_router_sql.spend_of_file import added_up
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 _OF_DECISIONS = ("group", "strategy", "policy_version", "reason", "run_id", "thread_id", "menu_hash")
@@ -63,6 +68,14 @@ class SpendRow:
         return None if self.nano_usd is None or self.n_unpriced else self.nano_usd / max(self.n_decisions, 1)
 
     @property
+    def accuracy(self) -> Estimate:
+        """Mean score and its 95 % interval; not a number where too few were graded."""
+        if self.score is None:
+            return Estimate(math.nan, math.nan, math.nan)
+        half = math.nan if self.standard_error is None else Z_95 * self.standard_error
+        return Estimate(self.score, self.score - half, self.score + half)
+
+    @property
     def graded_share(self) -> float:
         """Share of the decisions that were graded."""
         return self.n_graded / max(self.n_decisions, 1)
@@ -85,6 +98,25 @@ class SpendReport:
         facts += ["tokens_per_decision", "nano_usd_per_decision", "graded_share"]
         names = {name: [row.by[place] for row in self.rows] for place, name in enumerate(self.by)}
         return frame(names | {fact: [getattr(row, fact) for row in self.rows] for fact in facts})
+
+    def plot(self) -> "Figure":
+        """Draw the dearest rows with what they bought: in USD where every price is known, else in tokens.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        is_priced = all(row.nano_usd is not None and not row.n_unpriced for row in self.rows)
+        rows = [
+            Spender(
+                name=" · ".join("-" if name is None else name for name in row.by) or "all",
+                n_decisions=row.n_decisions,
+                spend=usd(row.nano_usd or 0) if is_priced else float(row.prompt_tokens + row.completion_tokens),
+                accuracy=row.accuracy,
+            )
+            for row in self.rows or (self.total,)
+        ]
+        unit = "USD" if is_priced else "tokens"
+        return SpendingResult(", ".join(self.by), unit, tuple(sorted(rows, key=lambda row: -row.spend))).plot()
 
 
 def spend(
