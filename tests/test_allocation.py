@@ -442,3 +442,12 @@ def test_a_frontier_shows_itself_as_a_frame_and_as_a_figure():
 
     assert frame.iloc[:, 0].tolist() == curve.spend.tolist()
     assert figure.axes[0].lines
+
+
+def test_an_allocation_shows_what_share_of_the_tasks_got_which_strategy():
+    allocation = solve([[0.5, 0.9], [0.8, 0.9]], [[1.0, 5.0], [1.0, 5.0]], budget=3.0)
+
+    frame, figure = allocation.frame(), allocation.plot(strategies=["quick", "long"])
+
+    assert frame.to_dict("list") == {"action": [0, 1], "n_tasks": [1, 1], "share": [0.5, 0.5]}
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["quick", "long"]

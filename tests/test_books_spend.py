@@ -93,6 +93,14 @@ def test_a_report_is_a_frame(ledger):
     assert list(frame["n_decisions"]) == [2, 1, 1]
 
 
+def test_a_report_draws_whom_it_names_in_money_where_every_price_is_known(ledger):
+    drawn = spend(ledger, by=["group"]).plot()
+
+    words = [text.get_text() for text in drawn.axes[0].texts]
+    assert {"x", "y"} <= set(words)
+    assert any(word in {"Spend, USD", "Spend, tokens"} for word in words)
+
+
 @pytest.mark.parametrize("asked", [{"by": ["task_text"]}, {"since": datetime(2026, 1, 1)}])  # noqa: DTZ001  # that is the slip
 def test_slips_are_told(tmp_path, asked):
     with SqlLedger(f"sqlite:///{tmp_path}/spend.db") as ledger, pytest.raises(InvalidInput, match=r"choose among|no time zone"):

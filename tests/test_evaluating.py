@@ -127,3 +127,8 @@ def test_a_frame_has_a_row_for_each_estimate(evaluation):
     row = frame[(frame.policy == "mix") & (frame.measure == "spend") & (frame.estimator == "dr")].iloc[0]
     assert row.value == evaluation.rival.spend.dr.value
     assert not math.isnan(row.low)
+
+
+def test_an_evaluation_draws_both_policies_by_every_estimator(evaluation):
+    words = {text.get_text() for text in evaluation.plot().axes[0].texts}
+    assert {f"{evaluation.version} · DR", "mix · IPS", "mix · SNIPS"} <= words

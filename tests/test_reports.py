@@ -12,18 +12,30 @@ import numpy as np
 import pytest
 
 import budget_router.reports
-from budget_router.evaluation import Estimate
+from budget_router.evaluation import Estimate, OffPolicyEstimate
 from budget_router.reports import (
     AllocationResult,
     CalibrationResult,
+    ComparisonResult,
+    Estimated,
+    EstimatesResult,
     FrontierResult,
+    GateResult,
+    GateRow,
+    ImportanceResult,
+    Part,
     Point,
+    RegretPoint,
+    RegretResult,
     Report,
+    Spender,
+    SpendingResult,
     StreamResult,
     draw_allocation,
     draw_calibration,
     draw_frontier,
     draw_stream,
+    findings,
     to_svg,
     write_report,
 )
@@ -88,6 +100,35 @@ def sample_calibration() -> CalibrationResult:
         accuracy=((0.22, 0.26, 31), (0.38, 0.35, 64), (0.54, 0.57, 118), (0.67, 0.64, 160), (0.81, 0.83, 142), (0.93, 0.90, 85)),
         cost=((4.1, 4.0, 260), (11.3, 10.8, 60), (28.0, 30.1, 190), (85.0, 91.0, 70), (150.0, 141.0, 20)),
     )
+
+
+def sure(value: float, half_width: float = 0.02) -> OffPolicyEstimate:
+    return OffPolicyEstimate(value, half_width / 2, value - half_width, value + half_width, 400.0, 500, 480)
+
+
+def sample_regret() -> RegretResult:
+    points = (RegretPoint(11, 0.02, 0.2, 0.7, 0.9), RegretPoint(22, 0.015, 0.15, 0.8, 0.95), RegretPoint(44, 0.0, 0.0, 1.0, 1.0))
+    return RegretResult(UNIT, 22, points)
+
+
+def sample_estimates() -> EstimatesResult:
+    silent = OffPolicyEstimate(0.4, float("nan"), float("nan"), float("nan"), 2.0, 500, 480, reason="too little")
+    rows = Estimated("learned policy", "DR", sure(0.7), sure(21, 2), is_ours=True), Estimated("direct", "DR", silent)
+    return EstimatesResult(UNIT, rows)
+
+
+def sample_spending() -> SpendingResult:
+    rows = (
+        Spender("support · cot", 120, 3600.0, around(0.7)),
+        Spender("research · direct", 300, 1200.0, Estimate(*[float("nan")] * 3)),
+    )
+    return SpendingResult("group and strategy", "completion tokens", rows)
+
+
+def sample_comparison() -> ComparisonResult:
+    parts = Part("share", "direct", 0.6, 0.5, 480), Part("spend", "support", 20.0, 24.0, 300)
+    pair = (sure(0.7), sure(0.68)), (sure(21, 2), sure(23, 2))
+    return ComparisonResult(UNIT, ("old", "new"), *pair, sure(0.02, 0.01), "", 0.12, parts)
 
 
 def sample_report(**changes: object) -> Report:
@@ -357,6 +398,88 @@ def test_figures_are_returned_and_pyplot_is_left_alone() -> None:
 
     assert all(figure.axes for figure in figures)
     assert "matplotlib.pyplot" not in sys.modules
+
+
+RESULTS = {
+    "frontier": (sample_frontier(), ["series", "name", "spend", "accuracy", "low", "high"], 22),
+    "allocation": (sample_allocation(), ["kind", "n_tasks", *STRATEGIES], 8),
+    "stream": (sample_stream(), ["phase", "spend", "shadow_price"], 600),
+    "calibration": (sample_calibration(), ["of", "predicted", "observed", "n"], 11),
+    "regret": (sample_regret(), ["budget", "regret", "bound", "imitation_accuracy", "value_weighted_accuracy"], 3),
+    "importance": (ImportanceResult((("words", around(0.05)), ("kind", around(0.0)))), ["input", "value", "low", "high"], 2),
+    "estimates": (sample_estimates(), None, 3),
+    "spending": (sample_spending(), ["name", "n_decisions", "spend", "accuracy", "low", "high"], 2),
+    "comparison": (sample_comparison(), ["of", "name", "old", "new"], 4),
+    "gate": (GateResult("v1", "It serves.", (GateRow("gain", "1", "0", True, "gain 1 ≥ 0"),)), list(GateRow._fields), 1),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_result_is_a_frame_of_what_it_holds(name: str) -> None:
+    result, columns, n_rows = RESULTS[name]
+
+    frame = result.frame()
+
+    assert len(frame) == n_rows
+    assert columns is None or list(frame.columns) == columns
+
+
+@pytest.mark.parametrize("name", [name for name in RESULTS if name != "gate"])
+def test_a_result_draws_itself_and_says_what_there_is_to_see(name: str) -> None:
+    result, _, _ = RESULTS[name]
+
+    svg = to_svg(result.plot(), prefix="p", title="1")
+
+    assert Elements(svg).words["text"]
+    assert "matplotlib.pyplot" not in sys.modules
+    assert re.search(r"\d.*\.$", getattr(findings, f"{name}_finding")(result))
+
+
+def test_without_pandas_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+
+    with pytest.raises(ImportError, match=re.escape("pip install 'budget-router[plots]'")):
+        sample_frontier().frame()
+
+
+def test_a_page_tells_what_it_could_not_draw_and_how_to_get_it(tmp_path: Path) -> None:
+    write_report(sample_report(frontier=None, missing=(("The frontier", "grade some: <b>router.grade</b>"),)), tmp_path / "page")
+
+    page = (tmp_path / "page").read_text(encoding="utf-8")
+    headings = "".join(Elements(page).words["h2"]).split("\n")
+    assert next(heading for heading in headings if heading) == "The frontier"
+    assert "grade some: &lt;b&gt;router.grade&lt;/b&gt;" in page
+
+
+def test_a_stream_of_known_times_is_drawn_along_them() -> None:
+    moments = np.datetime64("2026-03-01T00:00", "us") + np.arange(600) * np.timedelta64(1, "h")
+    stream = replace(sample_stream(), decided_at=moments)
+
+    svg = to_svg(draw_stream(stream), prefix="p", title="1")
+
+    assert "Time, UTC, from 2026-03-01 00:00 to 2026-03-25 23:00" in svg
+    assert next(iter(stream.frame().columns)) == "decided_at"
+
+
+def test_a_frontier_without_a_policy_places_what_is_known(tmp_path: Path) -> None:
+    known = replace(
+        sample_frontier(), policy=(), operating_point=None, served=Point("as served", 20, around(0.6)), is_honest=False
+    )
+
+    svg = to_svg(draw_frontier(known), prefix="p", title="1")
+
+    assert {"as served", "oracle in hindsight", "cot_3"} <= {words.strip() for words in Elements(svg).words["text"]}
+    assert findings.frontier_finding(known).startswith(
+        "The most accurate strategy, cot_5, answers 72.0 % [70.0, 74.0] right at 147"
+    )
+
+
+def test_a_gain_that_is_not_concluded_is_not_told() -> None:
+    unsure = OffPolicyEstimate(0.02, 0.1, float("nan"), float("nan"), 3.0, 9, 9, reason="9 decisions, limit 10: log more")
+
+    said = findings.comparison_finding(replace(sample_comparison(), gain=unsure))
+
+    assert "Nothing is concluded: 9 decisions, limit 10: log more." in said
 
 
 def test_a_strategy_of_unknown_accuracy_is_left_out_of_the_picture() -> None:
