@@ -7,7 +7,7 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
@@ -92,6 +92,7 @@ class BudgetRouter(Grading):
         share_seconds: how old the spend of others who serve the same budget from the same ledger may be when it is told: all keep
             the average together, from the first of them on; with 0, before each decision. `None`: this router keeps it alone.
         seed: of the random draws.
+        clock: tells when decisions are made and settled; of a simulation its own.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class BudgetRouter(Grading):
         reload_seconds: float = DEFAULT_RELOAD_SECONDS,
         share_seconds: float | None = DEFAULT_SHARE_SECONDS,
         seed: int | None = None,
+        clock: Callable[[], datetime] = now,
     ) -> None:
         self.menu = menu
         self.budgets = by_group([*([] if budget is None else [budget]), *budgets])
@@ -153,6 +155,7 @@ class BudgetRouter(Grading):
             registry=lambda: self.ledger.registry,
             averages=self._averages,
         )
+        self._clock = clock
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
         self._promotions = Upkeep(self.reload, every_seconds=reload_seconds)
@@ -360,6 +363,7 @@ class BudgetRouter(Grading):
                 menu_hash=self.menu.hash,
                 features=structural_features(task.text),
                 features_version=STRUCTURE_VERSION,
+                decided_at=self._clock(),
                 **known,
             )
             standing = self.ledger.record_decision(decision, task, self.menu)
@@ -442,6 +446,7 @@ class BudgetRouter(Grading):
             answer_key=result and result.answer and hash_text(result.answer, salt=salt),
             agreement=result and result.agreement,
             spend=spend,
+            settled_at=self._clock(),
         )
         try:
             self.ledger.record_settlement(settlement)
