@@ -7,7 +7,7 @@ LANGCHAIN_TESTS := meter feedback executor several budgeted decorator chain_shap
 LANGGRAPH_TESTS := langgraph_nodes langgraph_once wanting grading_node agent_facts agents seeing
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test coverage test-floors lint bench clean
+.PHONY: demo test coverage test-floors lint bench docs clean
 
 demo: $(VENV)/.ready
 	$(BIN)/budget-router demo --out demo
@@ -37,6 +37,11 @@ bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks.decide
 	$(BIN)/python -m benchmarks.demo
 
+# read docs/ in a browser: build/site/index.html, or with its search by python -m http.server --directory build/site
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/docs/.ready
+	$(VENV)/docs/bin/mkdocs build --quiet --config-file docs/site/mkdocs.yml
+
 clean:
 	rm -rf $(VENV) demo build dist
 
@@ -52,6 +57,13 @@ $(VENV)/.ready: pyproject.toml | $(BIN)/python
 
 $(VENV)/.ready-dev: pyproject.toml | $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	@touch $@
+
+# nothing of ours is installed: the reference is read off the sources
+$(VENV)/docs/.ready: pyproject.toml | $(BIN)/python
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(@D)/bin/python -m pip install --quiet --group docs
 	@touch $@
 
 $(VENV)/floors/langchain/.ready: EXTRAS := langchain,sql,tokens
