@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if page.parent.name != "reference")
 REFERENCE = sorted((DOCS / "reference").glob("*.md"))
-COMMANDS = typer.main.get_command(app)
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
 NEEDS_MORE = re.compile(r"postgresql|--watch|budget-router (demo|record|train|rollback)\b|\|")
 """A server, an endless run, a minute, a model's key, an earlier policy, another program: such lines are parsed, not run."""
 
@@ -42,12 +42,13 @@ def commands(text: str) -> Iterator[list[str]]:
         yield shlex.split(line, comments=True)
 
 
-def typed(page: Path, program: str) -> list[list[str]]:
-    found = [words for language, text in blocks(page) if language == "console" for words in commands(text)]
-    found += [
-        shlex.split(line) for language, text in blocks(page) if language == "cron" for line in re.findall(r"budget-.*", text)
-    ]
-    return [words for words in found if words[0] == program]
+def typed(page: Path) -> Iterator[list[str]]:
+    """Our commands of a page, whole, with what they are given: at a prompt or in a crontab."""
+    for language, text in blocks(page):
+        if language == "console":
+            yield from (words for words in commands(text) if words[0] == "budget-router")
+        elif language == "cron":
+            yield from (shlex.split(line) for line in re.findall(r"budget-router .*", text))
 
 
 class Reader:
@@ -90,14 +91,18 @@ def test_a_page_runs_as_it_is_written(page: Path, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=named)
-def test_every_command_of_a_page_is_one_that_the_command_line_knows(page: Path) -> None:
-    for words in typed(page, "budget-router"):
-        name, *given = words[1:]
-        given = given[: given.index("|")] if "|" in given else given
-        command = COMMANDS.commands.get(name)  # type: ignore[attr-defined]  # a group, which typer types as a command
-        assert command is not None, f"there is no {' '.join(words)}"
+def test_the_command_line_takes_every_command_of_a_page(page: Path) -> None:
+    for _, name, *given in typed(page):
+        command = COMMANDS[name]
         with click.Context(command) as context:
-            command.parse_args(context, list(given))
+            command.parse_args(context, given[: given.index("|")] if "|" in given else given)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=named)
+def test_the_command_line_knows_what_sentences_of_a_page_name(page: Path) -> None:
+    for name, given in re.findall(r"`budget-router ([a-z]+)([^`]*)`", page.read_text()):
+        options = {option for parameter in COMMANDS[name].params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert set(re.findall(r"--[\w-]+", given)) <= options, name
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=named)
@@ -149,7 +154,7 @@ def test_the_reference_shows_every_package_and_every_name_that_it_promises() -> 
     assert packages <= shown
     hidden = {f"{there.__module__}.{name}" for package in packages for name, there in hidden_by_modules(package)}
     assert shown - packages - hidden == {"budget_router.errors"}
-    assert hidden <= shown
+    assert hidden - shown == set(), "give each a `::: module.name` on its package's page"
 
 
 def hidden_by_modules(package: str) -> Iterator[tuple[str, Any]]:
