@@ -64,32 +64,32 @@ class Rows:
     @property
     def structure(self) -> FloatArray:
         """(n, n_structural_features)."""
-        return np.array(self._structure).reshape(-1, len(STRUCTURE_NAMES))
+        return np.frombuffer(self._structure).reshape(-1, len(STRUCTURE_NAMES))
 
     @property
     def bills(self) -> FloatArray:
         """(n, 3) as `Bill` has them."""
-        return np.array(self._bills).reshape(-1, len(Bill._fields))
+        return np.frombuffer(self._bills).reshape(-1, len(Bill._fields))
 
     @property
     def bundle(self) -> IntArray:
         """Each row's place in `bundles`."""
-        return np.array(self._bundle)
+        return np.frombuffer(self._bundle, dtype=np.int64)
 
     @property
     def chance(self) -> IntArray:
         """Each row's place in `chances`."""
-        return np.array(self._chance)
+        return np.frombuffer(self._chance, dtype=np.int64)
 
     @property
     def is_forced(self) -> NDArray[np.bool_]:
         """Whether the strategy was other than drawn."""
-        return np.array(self._is_forced, dtype=np.bool_)
+        return np.frombuffer(self._is_forced, dtype=np.bool_)
 
     @property
     def decided_at(self) -> NDArray[np.datetime64]:
         """(n,) UTC, to the microsecond."""
-        return np.array(self._moments).astype("datetime64[us]")
+        return np.frombuffer(self._moments, dtype="datetime64[us]")
 
     def _add(self, one: Evidence) -> None:
         structure = _structure(one)
@@ -145,6 +145,17 @@ class Cells(NamedTuple):
             taken = share[bundle]
             total += np.where(taken == 0, 0.0, taken * part[:, None])
         return total
+
+
+def numbered(ids: Sequence[str]) -> IntArray:
+    """(n,) place of each id among the different ones in their order, from 0."""
+    place = {one: number for number, one in enumerate(sorted(set(ids)))}
+    return np.fromiter(map(place.__getitem__, ids), dtype=np.intp, count=len(ids))
+
+
+def summed(cells: NDArray[np.generic], group: IntArray, n_groups: int) -> FloatArray:
+    """(n_groups, n_columns) sums of the rows, (n, n_columns), of each group, (n,) from 0."""
+    return np.column_stack([np.bincount(group, weights=column, minlength=n_groups) for column in cells.T])
 
 
 def _structure(one: Evidence) -> Sequence[float] | None:

@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.menu import Escalate, Menu
-from budget_router.outcomes.rows import Cells, Rows
+from budget_router.outcomes.rows import Cells, Rows, summed
 
 
 class Stages(NamedTuple):
-    """What each row tells of the two stages of each escalation; (n, n_strategies) each, NaN where it tells nothing."""
+    """What each row tells of the two stages of each escalation; (n, n_escalations) each, NaN where it tells nothing."""
 
+    actions: IntArray
+    """(n_escalations,) their columns in the menu."""
     accepted_right: FloatArray
     accepted: FloatArray
     """See `FirstVote`."""
@@ -31,11 +33,12 @@ class Stages(NamedTuple):
     @classmethod
     def of(cls, rows: Rows, menu: Menu) -> Self:
         """What each row tells. Where both stages draw alike one bundle would speak for both, so nothing is told."""
-        bundles, chances = (len(rows.bundles), len(menu)), (len(rows.chances), len(menu))
+        actions = [action for action, strategy in enumerate(menu) if isinstance(strategy, Escalate)]
+        bundles, chances = (len(rows.bundles), len(actions)), (len(rows.chances), len(actions))
         accepted_right, accepted, n_votes = (np.full(bundles, np.nan) for _ in range(3))
         first_prob, then_prob = (np.full(chances, np.nan) for _ in range(2))
         firsts, thens = Cells.empty(*bundles), Cells.empty(*bundles)
-        for action, strategy in enumerate(menu):
+        for action, strategy in enumerate(menu.root[one] for one in actions):
             if not isinstance(strategy, Escalate) or strategy.then.sampling == strategy.first.sampling:
                 continue
             then = Menu([strategy.then])
@@ -54,6 +57,7 @@ class Stages(NamedTuple):
                 )
                 then_prob[place, action] = sum(prob for one, prob in probs if then.priced_by(one))
         return cls(
+            actions=np.array(actions),
             accepted_right=accepted_right[rows.bundle],
             accepted=accepted[rows.bundle],
             n_votes=n_votes[rows.bundle],
@@ -72,11 +76,11 @@ class Stages(NamedTuple):
 
     def rows(self, chosen: IntArray) -> "Stages":
         """Some of the rows."""
-        return Stages(*(part[chosen] for part in self))
+        return Stages(self.actions, *(part[chosen] for part in self[1:]))
 
 
 class Composed(NamedTuple):
-    """Escalations priced from both their stages, one row per task, NaN where one of the two is unknown."""
+    """Escalations priced from both their stages, one row per task; (n_tasks, n_escalations) each, NaN where a stage is unknown."""
 
     accuracy: FloatArray
     standard_error: FloatArray
@@ -94,15 +98,13 @@ def composed(stages: Stages, observed_prob: FloatArray, task: IntArray, n_tasks:
 
     Args:
         stages: of the rows.
-        observed_prob: (n, n_strategies) probability that a row revealed the escalation itself.
+        observed_prob: (n, n_escalations) probability that a row revealed the escalation itself.
         task: (n,) each row's task, from 0.
         n_tasks: how many there are.
     """
 
     def total(part: FloatArray, of: NDArray[np.bool_] | bool = True) -> FloatArray:
-        sums = np.zeros((n_tasks, part.shape[1]))
-        np.add.at(sums, task, np.where(of, np.nan_to_num(part), 0.0))
-        return sums
+        return summed(np.where(of, np.nan_to_num(part), 0.0), task, n_tasks)
 
     def mean(part: FloatArray, weight: FloatArray) -> FloatArray:
         known = ~np.isnan(part)

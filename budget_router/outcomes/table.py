@@ -16,8 +16,8 @@ from budget_router.features.columns import Columns, Facts
 from budget_router.features.projection import NgramCounts
 from budget_router.menu import Escalate, Menu
 from budget_router.outcomes.bundle import Bundle
-from budget_router.outcomes.rows import Cells, Chances, Rows
-from budget_router.outcomes.stages import Stages, composed
+from budget_router.outcomes.rows import Cells, Chances, Rows, numbered, summed
+from budget_router.outcomes.stages import Composed, Stages, composed
 from budget_router.outcomes.weak_labels import WeakLabels
 from budget_router.records import LoggedDecision
 
@@ -79,12 +79,12 @@ class OutcomeTable:
         """(n, n_strategies) accuracy where it was graded, NaN elsewhere: what estimates and gates may rest on."""
         return self.accuracy if self.is_weak is None else np.where(self.is_weak, np.nan, self.accuracy)
 
-    @property
+    @cached_property
     def cluster(self) -> IntArray:
         """(n,) number of each row's cluster, from 0; of its task where there are too few clusters to part."""
         shared = () if self.cluster_ids is None else self.cluster_ids
         ids = shared if len(set(shared)) >= MIN_CLUSTERS else self.task_ids
-        return np.asarray(np.unique(np.array(ids), return_inverse=True)[1])
+        return numbered(ids)
 
     @classmethod
     def from_log(
@@ -156,7 +156,7 @@ class OutcomeTable:
             is_forced=rows.is_forced,
             cluster_ids=tuple(rows.cluster_ids),
             stages=stages,
-            doubt=None if stages is None else 1 - stages.accepted,
+            doubt=None if stages is None else _spread(1 - stages.accepted, stages.actions, len(menu)),
             metadata=tuple(told),
             is_weak=is_weak[rows.bundle][:, None] & ~np.isnan(accuracy) if weak_labels else None,
             groups=tuple(rows.groups),
@@ -171,11 +171,17 @@ class OutcomeTable:
 
         So a step that an agent takes again after other tools were called is learned from as another one.
         """
-        task = np.unique(np.array(self.task_ids), return_inverse=True)[1]
-        columns = Columns().fit(self.metadata or ())
-        told = columns.transform(self.metadata) if self.metadata and columns.width else np.zeros((len(task), 0))
-        both = np.column_stack([task, told])
-        return np.asarray(np.unique(both, axis=0, return_inverse=True)[1].reshape(-1))
+        task = numbered(self.task_ids)
+        apart = _told_apart(task, self.metadata)
+        if self.metadata is None or not len(apart):
+            return task
+        told = Columns().fit(self.metadata).transform([self.metadata[row] for row in apart.tolist()])
+        kinds, kind = np.unique(np.column_stack([task[apart], told]), axis=0, return_inverse=True)
+        task_of_kind = kinds[:, 0].astype(np.intp)
+        n_kinds = np.maximum(np.bincount(task_of_kind, minlength=task.max() + 1), 1)
+        row = (np.cumsum(n_kinds) - n_kinds)[task]
+        row[apart] += kind.reshape(-1) - np.searchsorted(task_of_kind, task[apart])
+        return row
 
     def by_task(self) -> Self:
         """One row per task: cells averaged by their precision, costs plainly; `observed_prob` of seeing a cell at least once.
@@ -189,9 +195,7 @@ class OutcomeTable:
         n_tasks = len(first)
 
         def total(cells: FloatArray | NDArray[np.bool_]) -> FloatArray:
-            sums = np.zeros((n_tasks, len(self.menu)))
-            np.add.at(sums, task, np.nan_to_num(cells))
-            return sums
+            return summed(np.nan_to_num(cells), task, n_tasks)
 
         n_graded = total(~np.isnan(self.graded))
         is_weak = (n_graded == 0) & (total(self.is_observed) > 0)
@@ -205,11 +209,13 @@ class OutcomeTable:
             doubt = None if self.doubt is None else total(self.doubt) / total(np.where(np.isnan(self.doubt), 0.0, 1.0))
             unseen = np.exp(total(np.log1p(-np.minimum(self.observed_prob, 1 - 1e-12))))
         if self.stages is not None:
-            other = composed(self.stages, self.observed_prob, task, n_tasks)
+            actions = self.stages.actions
+            told = composed(self.stages, self.observed_prob[:, actions], task, n_tasks)
+            other = Composed(*(_spread(part, actions, len(self.menu)) for part in told))
             is_open = (np.isnan(accuracy) | is_weak) & ~np.isnan(other.accuracy)
             accuracy, error = np.where(is_open, other.accuracy, accuracy), np.where(is_open, other.standard_error, error)
             cost = np.where(np.isnan(cost), other.cost, cost)
-            unseen = np.minimum(unseen, other.unseen_prob)
+            unseen = np.fmin(unseen, other.unseen_prob)
             is_weak &= ~is_open
         return replace(
             self.rows(first),
@@ -266,6 +272,22 @@ def _cells(bundles: Sequence[Bundle], menu: Menu, weak: WeakLabels | None) -> tu
                 weakly = calibration.cell(bundle, menu.root[action])
                 cells.accuracy[place, action], cells.standard_error[place, action] = weakly
     return cells, is_weak
+
+
+def _told_apart(task: IntArray, metadata: Sequence[Facts] | None) -> IntArray:
+    """Rows of tasks whose facts are not the same in all their rows."""
+    if metadata is None:
+        return np.zeros(0, dtype=np.intp)
+    first = np.unique(task, return_index=True)[1][task].tolist()
+    differs = np.fromiter((facts != metadata[one] for one, facts in zip(first, metadata, strict=True)), np.bool_, len(first))
+    return np.flatnonzero((np.bincount(task, weights=differs) > 0)[task])
+
+
+def _spread(cells: FloatArray, actions: IntArray, n_strategies: int) -> FloatArray:
+    """Cells of some columns in their places, NaN in all others."""
+    spread = np.full((len(cells), n_strategies), np.nan)
+    spread[:, actions] = cells
+    return spread
 
 
 def _observed_prob(chances: Chances, menu: Menu) -> FloatArray:
