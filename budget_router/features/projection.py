@@ -5,6 +5,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import chain, pairwise
 from typing import Self
 
 import numpy as np
@@ -15,6 +16,9 @@ from budget_router.features.reading import read
 N_BUCKETS = 2**15
 NgramCounts = Mapping[int, int]
 """How often each bucket of hashed words and word pairs occurs in a text: all of the text that the projection learns from."""
+_AT_ONCE = 2**12
+"""Texts whose words are held in memory at once."""
+_TINY = 1e-12
 _DIGITS = str.maketrans("123456789", "000000000")
 
 
@@ -42,11 +46,7 @@ class TextProjection:
         self.buckets_: IntArray = np.array(buckets, dtype=np.intp)
         self.idf_ = np.array([math.log((1 + len(texts)) / (1 + documents[bucket])) + 1 for bucket in buckets])
         self._index()
-        rows = [self._weights(counts) for counts in counted]
-        pointers = np.cumsum([0, *(len(columns) for columns, _ in rows)])
-        columns = np.concatenate([columns for columns, _ in rows])
-        weights = np.concatenate([weights for _, weights in rows])
-        matrix = csr_array((weights, columns, pointers), shape=(len(texts), len(buckets)))
+        matrix = csr_array(self._weights(counted), shape=(len(texts), len(buckets)))
         n_components = min(self.n_components, *matrix.shape)
         self.axes_: FloatArray = np.empty((len(buckets), 0))
         if n_components:  # texts of signs alone have no words to stand together
@@ -56,23 +56,33 @@ class TextProjection:
 
     def transform(self, texts: Sequence[str | NgramCounts]) -> FloatArray:
         """Project texts, or their n-gram counts; (n_texts, n_components), rows of unit length, zero where no word is known."""
-        return np.array([self._project(text) for text in texts]).reshape(len(texts), self.axes_.shape[1])
+        rows = np.empty((len(texts), self.axes_.shape[1]))
+        for start in range(0, len(texts), _AT_ONCE):
+            weights, columns, ends = self._weights([_counted(text) for text in texts[start : start + _AT_ONCE]])
+            for row, (begin, end) in enumerate(pairwise(ends.tolist()), start):
+                placed = weights[begin:end] @ self.axes_[columns[begin:end]]
+                length = math.sqrt(placed @ placed)
+                rows[row] = placed / length if length > _TINY else placed
+        return rows
 
-    def _project(self, text: str | NgramCounts) -> FloatArray:
-        columns, weights = self._weights(_counted(text))
-        row = weights @ self.axes_[columns]
-        length = math.sqrt(row @ row)
-        return np.asarray(row / length if length > 1e-12 else row)
-
-    def _weights(self, counts: NgramCounts) -> tuple[IntArray, FloatArray]:
-        known = [(self._column[bucket], count) for bucket, count in counts.items() if bucket in self._column]
-        columns = np.array([column for column, _ in known], dtype=np.intp)
-        weights = np.log1p([count for _, count in known]) * self.idf_[columns]
-        length = math.sqrt(weights @ weights)
-        return columns, weights / length if length else weights
+    def _weights(self, counted: Sequence[NgramCounts]) -> tuple[FloatArray, IntArray, IntArray]:
+        """Of all known buckets of some texts their weights and their columns; and where each text's begin and the last one's end."""
+        bucket = np.fromiter(chain.from_iterable(counted), dtype=np.intp)
+        times = np.fromiter(chain.from_iterable(counts.values() for counts in counted), dtype=np.float64)
+        text = np.repeat(np.arange(len(counted)), [len(counts) for counts in counted])
+        columns = np.where((bucket >= 0) & (bucket < N_BUCKETS), self._column[bucket % N_BUCKETS], -1)
+        is_known = columns >= 0
+        columns = columns[is_known]
+        weights = np.log1p(times[is_known]) * self.idf_[columns]
+        ends = np.cumsum([0, *np.bincount(text[is_known], minlength=len(counted))])
+        for begin, end in pairwise(ends.tolist()):
+            one = weights[begin:end]
+            one /= math.sqrt(one @ one) or 1.0
+        return weights, columns, ends
 
     def _index(self) -> None:
-        self._column = {int(bucket): column for column, bucket in enumerate(self.buckets_)}
+        self._column = np.full(N_BUCKETS, -1)
+        self._column[self.buckets_] = np.arange(len(self.buckets_))
 
     def arrays(self) -> dict[str, FloatArray | IntArray]:
         """What was learned, as arrays."""
