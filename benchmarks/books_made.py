@@ -106,7 +106,7 @@ class Mould:
                 decision_id="d",
                 samples=tuple(Sample(index=index, call_id="c", answer_key=answer) for index, answer in enumerate(answers)),
                 answer_key=winner,
-                spend=Spend.of(calls, seconds=2.0),
+                spend=Spend.of(tuple(calls), seconds=2.0),
                 settled_at=NOON,
             ),
             outcome=Outcome(decision_id="d", score=graded.get(winner or "", 0.0), answer_scores=graded, graded_at=NOON),

@@ -1,4 +1,4 @@
-"""A production log to learn from: tasks of their own words, some harder than others, served by six strategies and half of them graded."""
+"""A production log to learn from: tasks of their own words, some of them hard, served by six strategies and half of them graded."""
 
 import json
 import random
@@ -85,9 +85,9 @@ def _mould(kind: _Kind, name: str, number: int, rng: random.Random) -> Mould:
     return Mould.served(task, name, calls, answers, menu=MENU, propensities=PROPENSITIES, group=group)
 
 
-def _drawn(
-    kind: _Kind, stages: tuple[int, ...], rng: random.Random, first: int = 0
-) -> tuple[list[Call], list[str | None]]:
+def _drawn(kind: _Kind, stages: tuple[int, ...], rng: random.Random, first: int = 0) -> tuple[list[Call], list[str | None]]:
     """Calls of so many answers, each plain, brief or careful, and what they answered."""
-    calls = [call_of(first + index, max(round(rng.gauss(1, 0.3) * kind.tokens[stage]), 10), rng) for index, stage in enumerate(stages)]
+    calls = [
+        call_of(first + index, max(round(rng.gauss(1, 0.3) * kind.tokens[stage]), 10), rng) for index, stage in enumerate(stages)
+    ]
     return calls, ["right" if rng.random() < kind.right[stage] else rng.choice(_WRONG) for stage in stages]

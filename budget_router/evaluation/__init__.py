@@ -1,7 +1,6 @@
 """What a policy is worth: off-policy estimates from logs, and comparisons at matched spend where outcomes are known."""
 
 from budget_router.evaluation.comparison import Comparison, Estimates, Worth, compare, static_mix
-from budget_router.evaluation.confidence_sequence import sequence_half_width
 from budget_router.evaluation.confidence_sequence import (
     ConfidenceSequence,
     canary_gain,

@@ -66,7 +66,7 @@ class TextProjection:
         return rows
 
     def _weights(self, counted: Sequence[NgramCounts]) -> tuple[FloatArray, IntArray, IntArray]:
-        """Of all known buckets of some texts their weights and their columns; and where each text's begin and the last one's end."""
+        """Weights and columns of all known buckets of some texts; and where each text's begin and the last one's end."""
         bucket = np.fromiter(chain.from_iterable(counted), dtype=np.intp)
         times = np.fromiter(chain.from_iterable(counts.values() for counts in counted), dtype=np.float64)
         text = np.repeat(np.arange(len(counted)), [len(counts) for counts in counted])

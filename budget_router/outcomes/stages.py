@@ -80,7 +80,7 @@ class Stages(NamedTuple):
 
 
 class Composed(NamedTuple):
-    """Escalations priced from both their stages, one row per task; (n_tasks, n_escalations) each, NaN where a stage is unknown."""
+    """Escalations priced from both their stages, one row per task; (n_tasks, n_escalations) each, NaN where one is unknown."""
 
     accuracy: FloatArray
     standard_error: FloatArray

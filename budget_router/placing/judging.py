@@ -69,7 +69,7 @@ class Judged:
         """What the policies expect of tasks with these features."""
         cost, score, accuracy = np.empty((3, len(self.by_task.task_ids), len(self.by_task.menu)))
         for (policy, rows), known in zip(self.folds, features, strict=True):
-            found = policy.predict_known(known)
+            found = policy.predict_features(known)
             for cells, part in ((cost, found.cost), (score, found.score), (accuracy, np.asarray(found.accuracy))):
                 cells[rows] = part
         return Prediction(cost, score, accuracy)

@@ -59,8 +59,8 @@ class Forest:
             target: (n_tasks, n_strategies), without NaN.
             cluster: (n_tasks,) numbers from 0 without a gap; each tree draws clusters whole.
             min_leaf: tasks in the smallest leaf.
-            n_grown: trees, of which the first `N_TREES` serve; `N_TREES` of them do where `out_of_bag_` is not asked for, and fewer
-                than this many where each leaves out more than 37 %.
+            n_grown: trees, of which the first `N_TREES` serve; `N_TREES` of them do where `out_of_bag_` is not asked for, and
+                fewer than this many where each leaves out more than 37 %.
             seed: of the trees.
         """
         from joblib import Parallel, delayed

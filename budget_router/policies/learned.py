@@ -65,7 +65,9 @@ class LearnedPolicy(ABC):
 
         A strategy that was graded on fewer than `MIN_TASKS` tasks is told by its neighbours where it is a setting between tried
         ones of the same knob; else it is predicted to be worth nothing, and not chosen until exploration has tried it more often.
-        Of a long log a sample is learned from, see `trained_rows`, and every row is predicted and priced. Raises NotEnoughEvidence when no strategy was graded that often.
+        Of a long log a sample is learned from, see `trained_rows`, and every row is predicted and priced.
+
+        Raises NotEnoughEvidence when no strategy was graded that often.
         """
         table = table.by_task()
         check_evidence(table)
@@ -105,7 +107,7 @@ class LearnedPolicy(ABC):
             found.put(rows, self._predict(self._features(table, rows)))
         return found.all
 
-    def predict_known(self, features: FloatArray) -> Prediction:
+    def predict_features(self, features: FloatArray) -> Prediction:
         """The same of tasks whose features are known already, as `featuriser_` gives them; (n_tasks, n_features)."""
         return self._predict(features)
 

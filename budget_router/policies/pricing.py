@@ -138,8 +138,8 @@ def _picked(score: FloatArray, cost: FloatArray, amounts: FloatArray, price: Flo
         held = np.where(pays_below > 0, following, held)
         now = amounts[:, tasks, held]
         n_prices = np.searchsorted(price, pays_below)
-        for one, step in zip(total, now - before, strict=True):
+        for place, step in enumerate(now - before):
             taken = np.bincount(n_prices, weights=step, minlength=len(price) + 1)
-            one += taken[:0:-1].cumsum()[::-1]
+            total[place] += taken[:0:-1].cumsum()[::-1]
         before = now
     return total

@@ -21,13 +21,12 @@ from budget_router_cli import (
     policies,
     reasons,
     recorder,
+    reporting,
     solving,
     starting,
 )
 from budget_router_cli.configuration import FILE, defaults, nearest
 from budget_router_cli.options import SHARED
-from budget_router_cli import books, demonstration, drifting, learning, policies, recorder
-from budget_router_cli import books, demonstration, learning, policies, recorder, reporting
 from budget_router_cli.terminal import talk
 
 app = typer.Typer(
