@@ -23,6 +23,7 @@ from benchmarks.facts import tell
 from benchmarks.refresh_made import BUDGET, MENU, served
 from budget_router import refreshing
 from budget_router.features import Featuriser
+from budget_router.judging import Trial
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies import learned
 from budget_router.policies.pricing import PriceCurve
@@ -40,7 +41,7 @@ _STAGES: dict[str, tuple[tuple[Any, str], ...]] = {  # Any: classes and modules
     "predict": ((learned.LearnedPolicy, "_predict"),),
     "price": ((PriceCurve, "of"),),
     "solve": ((refreshing, "completed"), (refreshing, "solve")),
-    "judge": ((refreshing.Trial, "cross_fitted"), (refreshing, "judged")),
+    "judge": ((Trial, "cross_fitted"), (refreshing, "judged")),
     "save": ((refreshing, "record_of"),),
 }
 """What each stage is made of: names under which its parts are found."""

@@ -1,4 +1,4 @@
-"""A production log to learn from: tasks of their own words, some of them hard, served by six strategies and half of them graded."""
+"""A production log to learn from: tasks of their own words, some of them hard, six strategies, and half of the answers graded."""
 
 import json
 import random
