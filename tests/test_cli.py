@@ -104,6 +104,19 @@ def test_refresh_tells_people_what_was_solved_learned_and_said_by_the_gate(refre
     assert load_policy(tmp_path / "policy").version == version
 
 
+def test_refresh_shows_its_evidence_in_a_page(refresh_here, tmp_path):
+    out = refresh_here("--report", "page.html")
+    assert out.splitlines()[-1] == "report    page.html"
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize("words", [["--watch", "--no-promote"], ["--every", "12h"], ["--watch", "--report", "page.html"]])
+def test_what_belongs_to_watching_alone_or_not_to_it_is_misused(typed_here, served, words):
+    code, _, error = typed_here("refresh", "--ledger", f"sqlite:///{served}", "--budget", BUDGET, *words)
+    assert code == 2
+    assert "--watch" in error
+
+
 def test_refresh_without_promotion_leaves_what_serves_alone(refresh_here, typed_here):
     out = refresh_here("--no-promote")
     assert "gate      passed: " in out

@@ -12,7 +12,7 @@ README = Path(__file__).parents[1] / "README.md"
 def test_the_readmes_python_runs_as_it_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    node, middleware, chain, function, seeing, retraining = blocks
+    node, middleware, chain, function, seeing, retraining, by_itself = blocks
     names = {"model": ScriptedModel(["Answer: 68"])}
 
     exec(node, names)
@@ -26,6 +26,7 @@ def test_the_readmes_python_runs_as_it_is_written(tmp_path, monkeypatch, capsys)
     for number, receipt in enumerate(names["solve"].receipts().batch(questions)):
         names["router"].grade(receipt.decision_id, score=float(number % 3 > 0))
     exec(retraining, names)
+    exec(by_itself, names)
     names["router"].ledger.close()
 
     printed = capsys.readouterr().out.split()

@@ -1,6 +1,7 @@
 """The commands that learn a policy: from a file, once, and from a ledger, again."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,10 +9,13 @@ import typer
 
 from budget_router import Budget, Refresh, save_policy
 from budget_router import refresh as refresh_ledger
+from budget_router import report as report_of
 from budget_router.evaluation import Gate
 from budget_router.evaluation.judgement import STATIC_MIX
+from budget_router.reports import write_report
 from budget_router_cli.options import MENU, AsJson, LedgerUrl, PerTask, moment, opened, opened_to_read
 from budget_router_cli.terminal import lines, progress_bars
+from budget_router_cli.watching import watch as watch_ledger
 
 app = typer.Typer()
 
@@ -60,26 +64,43 @@ def refresh(
     seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
     promote: Annotated[bool, typer.Option("--promote/--no-promote", help="Let a candidate serve that the gate passes.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder to write the policy to, for load_policy.")] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML page to write, with the evidence in pictures.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, and learn whenever there is a reason to.")] = False,
+    every: Annotated[str | None, typer.Option(help="A reason to: so much time has passed, e.g. 12h.")] = None,
+    outcomes: Annotated[int | None, typer.Option(min=1, help="A reason to: so many grades have come.")] = None,
+    on_drift: Annotated[bool, typer.Option("--on-drift", help="A reason to: what was learned from no longer holds.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn a policy again from what was logged, under the menu of the latest decision; it serves if the gate passes it."""
     average, gate = Budget.parse(budget), Gate(margin=margin / 100)
-    with opened(ledger) as book, progress_bars() as progress:
-        result = refresh_ledger(
-            book,
-            menu=book.latest().menu,
-            budget=average,
-            learner=learner,
-            weak_labels=weak_labels,
-            since=moment(since),
-            later_share=later,
-            gate=gate,
-            seed=seed,
-            progress=progress,
-        )
+    learn = partial(refresh_ledger, learner=learner, weak_labels=weak_labels, later_share=later, seed=seed)
+    if watch:
+        if not promote or out or report:
+            raise typer.BadParameter("--watch promotes what the gate passes: leave --no-promote, --out and --report")
+        with opened(ledger) as book:
+            watch_ledger(
+                book,
+                budget=average,
+                every=every,
+                outcomes=outcomes,
+                on_drift=on_drift,
+                gate=gate,
+                window=since,
+                learn=learn,
+                as_json=as_json,
+            )
+        return
+    if every or outcomes or on_drift:
+        raise typer.BadParameter("--every, --outcomes and --on-drift are reasons to learn while watching: say --watch")
+    with opened(ledger) as book:
+        with progress_bars() as progress:
+            result = learn(book, menu=book.latest().menu, budget=average, since=moment(since), gate=gate, progress=progress)
         is_promoted = promote and result.verdict.is_passed
         if is_promoted:
             result.promote()
+        if report is not None:
+            told = report_of(book, menu=result.policy.menu, budget=average, version=result.version, since=moment(since))
+            write_report(told, report)
     if out is not None:
         save_policy(result.policy, out)
     if as_json:
@@ -90,6 +111,8 @@ def refresh(
         lines(("weak", f"{max(result.n_weak.values()):,} tasks of a strategy labelled by agreement"))
     lines(*(("doubt", doubt) for doubt in result.weak_doubts))
     _tell_verdict(result, is_promoted=is_promoted)
+    if report is not None:
+        lines(("report", str(report)))
 
 
 def _told(result: Refresh, seed: int) -> dict[str, object]:

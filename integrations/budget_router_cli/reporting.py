@@ -11,7 +11,7 @@ from budget_router import report as report_of
 from budget_router.errors import InvalidInput
 from budget_router.reports import Report, write_report
 from budget_router_cli.menu_file import read_menu
-from budget_router_cli.options import AsJson, LedgerUrl, moment, opened
+from budget_router_cli.options import AsJson, LedgerUrl, moment, opened_to_read
 from budget_router_cli.terminal import talk
 
 app = typer.Typer()
@@ -37,7 +37,7 @@ def report(
     if not out.resolve().parent.is_dir():
         raise InvalidInput(f"{str(out.parent)!r} is no folder: make it first, or name another")
     talk.print("reading the ledger", highlight=False)
-    with opened(ledger) as book:
+    with opened_to_read(ledger) as book:
         told = report_of(
             book,
             menu=None if menu is None else read_menu(menu).menu,
