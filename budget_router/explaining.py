@@ -10,6 +10,7 @@ import numpy as np
 from budget_router.allocation import FloatArray
 from budget_router.errors import ArtifactError
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
+from budget_router.frames import frame
 from budget_router.ledger import Ledger
 from budget_router.policies.artifact import policy_from
 from budget_router.policies.cold_start import ColdStart
@@ -80,16 +81,8 @@ class Explanation:
         return [*_made(self), *_drawn(self), *_turned(self), *_came_of_it(self)]
 
     def frame(self) -> "DataFrame":
-        """One row per strategy, as it was weighed.
-
-        Raises:
-            ImportError: pandas is not installed.
-        """
-        try:
-            from pandas import DataFrame
-        except ImportError as error:
-            raise ImportError("frames need pandas: pip install 'budget-router[plots]'") from error
-        return DataFrame(self.strategies)
+        """One row per strategy, as it was weighed."""
+        return frame({name: [getattr(one, name) for one in self.strategies] for name in Weighed._fields})
 
 
 def explain(ledger: Ledger, decision_id: str = LATEST) -> Explanation:

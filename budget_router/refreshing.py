@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from budget_router.allocation import Allocation, solve
 from budget_router.budget import Budget
 from budget_router.errors import InvalidInput, NotEnoughEvidence
 from budget_router.evaluation import Gate, Judgement, OffPolicyEstimate, Verdict
+from budget_router.evaluation.judgement import STATIC_MIX
 from budget_router.evidence import Evidence
 from budget_router.judging import Trial, judged, parted, serving
 from budget_router.leases import LEASE_SECONDS, Lease
@@ -21,6 +23,11 @@ from budget_router.policies.artifact import record_of
 from budget_router.policies.completion import completed
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.records import Solve
+from budget_router.reports import GainsResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 LEARNERS: dict[str, type[LearnedPolicy]] = {"value": ValuePolicy, "imitator": OracleImitator}
 
@@ -67,6 +74,23 @@ class Refresh:
     def spend(self) -> OffPolicyEstimate:
         """Per task, in the budget's unit."""
         return self.judgement.spend
+
+    @property
+    def gains(self) -> GainsResult:
+        """Over what serves, over the best static mix, and on each group's tasks."""
+        judgement = self.judgement
+        over = {judgement.incumbent: judgement.gain, STATIC_MIX: judgement.gain_over_mix}
+        rivals = ((f"over {name}", gain) for name, gain in over.items())
+        groups = ((f"on {name}", gain) for name, gain in judgement.groups.items())
+        return GainsResult((*rivals, *groups))
+
+    def frame(self) -> "DataFrame":
+        """One row per gain; see `GainsResult`."""
+        return self.gains.frame()
+
+    def plot(self) -> "Figure":
+        """Draw the gains with their intervals; `report` draws all else that speaks for a policy."""
+        return self.gains.plot()
 
     def promote(self) -> None:
         """Let this policy serve, whatever the verdict; routers of the same menu pick it up within seconds."""

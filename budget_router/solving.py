@@ -17,6 +17,7 @@ from budget_router.allocation import frontier as trace_frontier
 from budget_router.allocation import solve as solve_table
 from budget_router.budget import Budget, Unit
 from budget_router.evaluation import OffPolicyEstimate, Revealed, dr
+from budget_router.frames import frame
 from budget_router.ledger import Ledger
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
@@ -96,19 +97,11 @@ class LoggedFrontier:
     ground: Ground
 
     def frame(self) -> "DataFrame":
-        """One row per point, then one per strategy; what a policy reaches, held out, stands beside the points alone.
-
-        Raises:
-            ImportError: pandas is not installed.
-        """
-        try:
-            from pandas import DataFrame
-        except ImportError as error:
-            raise ImportError("frames need pandas: pip install 'budget-router[plots]'") from error
+        """One row per point, then one per strategy; what a policy reaches, held out, stands beside the points alone."""
         points = [point._asdict() | dict(zip(_HELD_OUT, point.held_out.interval, strict=True)) for point in self.points]
         fixed = [{"strategy": one.strategy, "spend": one.cost, "accuracy": one.accuracy} for one in self.ground.fixed]
         columns = ["strategy", "budget", "spend", "accuracy", "shadow_price", *_HELD_OUT]
-        return DataFrame([*points, *fixed], columns=columns)
+        return frame({name: [row.get(name) for row in (*points, *fixed)] for name in columns})
 
     def plot(self, *, budget: float | None = None) -> "Figure":
         """Draw the curve; see `budget_router.allocation.Frontier.plot`."""

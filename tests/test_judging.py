@@ -148,3 +148,11 @@ def test_it_is_told_how_far_a_refresh_is(ledger):
     told = []
     refresh(ledger, menu=MENU, budget=BUDGET, progress=lambda *one: told.append(one))
     assert told == [("reading", 500, 500), ("learning", 0, 1), ("learning", 1, 1), ("judging", 0, 1), ("judging", 1, 1)]
+
+
+def test_gains_stand_in_a_frame_and_a_picture_over_each_rival(promoted):
+    result = refresh(promoted, menu=MENU, budget=BUDGET, seed=5)
+    told = result.frame()
+    assert told.gain.tolist() == [f"over {result.judgement.incumbent}", "over the best static mix"]
+    assert told.value.tolist() == [result.gain.value, result.judgement.gain_over_mix.value]
+    assert "Gain in accuracy, points" in {text.get_text() for text in result.plot().findobj() if hasattr(text, "get_text")}

@@ -5,6 +5,7 @@ from budget_router.reports.calibration import CalibrationResult, draw_calibratio
 from budget_router.reports.comparison import ComparisonResult, Part
 from budget_router.reports.estimates import Estimated, EstimatesResult
 from budget_router.reports.frontier import FrontierResult, Point, draw_frontier
+from budget_router.reports.gains import GainsResult
 from budget_router.reports.gate import GateResult, GateRow
 from budget_router.reports.importance import ImportanceResult
 from budget_router.reports.page import write_report
@@ -21,6 +22,7 @@ __all__ = [
     "Estimated",
     "EstimatesResult",
     "FrontierResult",
+    "GainsResult",
     "GateResult",
     "GateRow",
     "ImportanceResult",
