@@ -1,6 +1,7 @@
 """The commands that learn a policy: from a file, once, and from a ledger, again."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 from budget_router import Budget, Refresh, save_policy
 from budget_router import refresh as refresh_ledger
 from budget_router import report as report_of
-from budget_router.evaluation import Gate
+from budget_router.evaluation import Gate, OffPolicyEstimate
 from budget_router.evaluation.judgement import STATIC_MIX
 from budget_router.reports import write_report
 from budget_router_cli.options import MENU, AsJson, LedgerUrl, PerTask, moment, opened, opened_to_read
@@ -142,14 +143,37 @@ def _tell(result: Refresh) -> None:
             f"λ = {allocation.lam:.3g} per {unit} · spend {allocation.spend:.4g} of {result.budget.per_task:g} · "
             f"duality gap {allocation.duality_gap:.1g}",
         ),
-        ("candidate", f"{result.version} · accuracy {result.accuracy} · spend {result.spend}"),
-        ("gain", f"{result.gain} against {judgement.incumbent}"),
-        *([] if judgement.gain_over_mix is judgement.gain else [("", f"{judgement.gain_over_mix} against {STATIC_MIX}")]),
+        ("candidate", f"{result.version} · accuracy {_percent(result.accuracy)} · spend {_amount(result.spend)}"),
+        ("gain", f"{_points(result.gain)} against {judgement.incumbent}"),
+        *(
+            []
+            if judgement.gain_over_mix is judgement.gain
+            else [("", f"{_points(judgement.gain_over_mix)} against {STATIC_MIX}")]
+        ),
         (
             "evidence",
             f"{result.gain.n:,} graded decisions, effective sample {result.gain.effective_sample_size:,.0f}, doubly robust",
         ),
     )
+
+
+def _percent(accuracy: OffPolicyEstimate) -> str:
+    return _shown(accuracy, lambda share: f"{100 * share:.1f}", " %")
+
+
+def _points(gain: OffPolicyEstimate) -> str:
+    return _shown(gain, lambda share: f"{100 * share:+.1f}", " points")
+
+
+def _amount(spend: OffPolicyEstimate) -> str:
+    return _shown(spend, lambda amount: f"{amount:.4g}")
+
+
+def _shown(estimate: OffPolicyEstimate, written: Callable[[float], str], unit: str = "") -> str:
+    value = f"{written(estimate.value)}{unit}"
+    if not estimate.is_conclusive:
+        return f"{value}, nothing concluded: {estimate.reason}"
+    return f"{value} [{written(estimate.low)}, {written(estimate.high)}]"
 
 
 def _tell_verdict(result: Refresh, *, is_promoted: bool) -> None:
