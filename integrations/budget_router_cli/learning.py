@@ -136,6 +136,7 @@ def _told(result: Refresh, seed: int) -> dict[str, object]:
 def _tell(result: Refresh) -> None:
     """A candidate and its evidence for people."""
     unit, allocation, judgement = result.budget.unit.replace("_", " "), result.allocation, result.judgement
+    mixed = judgement.gain_over_mix
     lines(
         ("read", f"{result.n_decisions:,} decisions on {result.n_tasks:,} tasks"),
         (
