@@ -69,8 +69,14 @@ def test_init_takes_budget_and_menu_from_the_one_ledger_in_the_folder(tmp_path):
     assert read_menu(tmp_path / "menu.toml").menu == menu
 
 
-def test_init_refuses_a_budget_that_is_none(typed_here, tmp_path):
-    assert typed_here("init", "--budget", "cheap")[0] == 1
+@pytest.mark.parametrize(
+    ("words", "said"), [(["--budget", "cheap"], "is not a number"), (["--ledger", SECRET], "holds a password")]
+)
+def test_init_refuses_what_is_no_budget_and_what_is_a_secret(words, said, typed_here, tmp_path):
+    code, out, error = typed_here("init", *words)
+    assert (code, out) == (1, "")
+    assert said in " ".join(error.split())
+    assert "hunter2" not in error
     assert not list(tmp_path.iterdir())
 
 

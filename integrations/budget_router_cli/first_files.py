@@ -4,10 +4,12 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from budget_router import Budget, BudgetRouterError, ExtendedCoT, Menu, SelfConsistency, SingleShot
+from budget_router.errors import InvalidInput
 from budget_router_cli.configuration import FILE
 from budget_router_sql import SqlLedger
 
@@ -74,12 +76,17 @@ def init(folder: str | Path, *, ledger: str | None = None, budget: str | None = 
         budget: as number:unit.
 
     Raises:
-        InvalidInput: the budget cannot be read.
+        InvalidInput: the budget cannot be read, or the URL holds a password.
     """
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
     if budget is not None:
         Budget.parse(budget)
+    if ledger is not None and _holds_password(ledger):
+        raise InvalidInput(
+            "the ledger's URL holds a password, which does not belong in a file: leave it out and give it by PGPASSFILE, or put "
+            "the whole URL into BUDGET_ROUTER_LEDGER"
+        )
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
     found = _found(place) if ledger is None else None
     name, served, menu = found or (None, DEFAULT_BUDGET, DEFAULT_MENU)
     ledger = ledger or (DEFAULT_LEDGER if name is None else f"sqlite:///{name}")
@@ -91,6 +98,11 @@ def init(folder: str | Path, *, ledger: str | None = None, budget: str | None = 
     written = tuple(place / name for name, text in texts.items() if _write_new(place / name, text))
     kept = tuple(place / name for name in texts if place / name not in written)
     return FirstFiles(written, kept, ledger, budget, found is not None)
+
+
+def _holds_password(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.password is not None or "password=" in parts.query
 
 
 def _write_new(path: Path, text: str) -> bool:
