@@ -110,6 +110,18 @@ def test_refresh_shows_its_evidence_in_a_page(refresh_here, tmp_path):
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
 
 
+def test_an_exported_log_is_learned_from_into_a_folder(served, typed_here, tmp_path):
+    assert typed_here("export", "log.jsonl", "--ledger", f"sqlite:///{served}")[0] == 0
+    code, out, error = typed_here("refresh", "--ledger", "log.jsonl", "--budget", BUDGET, "--out", "policy")
+    assert code == 0, error
+    assert "saved     policy: " in out
+    assert load_policy(tmp_path / "policy").menu == MENU
+
+    code, _, error = typed_here("refresh", "--ledger", "log.jsonl", "--budget", BUDGET)
+    assert code == 2
+    assert "--out FOLDER" in " ".join(error.split())
+
+
 @pytest.mark.parametrize("words", [["--watch", "--no-promote"], ["--every", "12h"], ["--watch", "--report", "page.html"]])
 def test_what_belongs_to_watching_alone_or_not_to_it_is_misused(typed_here, served, words):
     code, _, error = typed_here("refresh", "--ledger", f"sqlite:///{served}", "--budget", BUDGET, *words)

@@ -14,7 +14,7 @@ from budget_router import report as report_of
 from budget_router.evaluation import Gate, OffPolicyEstimate
 from budget_router.evaluation.judgement import STATIC_MIX
 from budget_router.reports import write_report
-from budget_router_cli.options import MENU, AsJson, LedgerUrl, PerTask, moment, opened, opened_to_read
+from budget_router_cli.options import LOG_FILE, MENU, AsJson, LedgerUrl, PerTask, moment, opened, opened_to_read
 from budget_router_cli.terminal import lines, progress_bars
 from budget_router_cli.watching import watch as watch_ledger
 
@@ -93,10 +93,13 @@ def refresh(
         return
     if every or outcomes or on_drift:
         raise typer.BadParameter("--every, --outcomes and --on-drift are reasons to learn while watching: say --watch")
-    with opened(ledger) as book:
+    is_file = ledger.endswith(LOG_FILE)
+    if is_file and out is None:
+        raise typer.BadParameter(f"a {LOG_FILE} has no shelf for policies: say --out FOLDER")
+    with opened_to_read(ledger) as book:
         with progress_bars() as progress:
             result = learn(book, menu=book.latest().menu, budget=average, since=moment(since), gate=gate, progress=progress)
-        is_promoted = promote and result.verdict.is_passed
+        is_promoted = promote and result.verdict.is_passed and not is_file
         if is_promoted:
             result.promote()
         if report is not None:
@@ -111,7 +114,7 @@ def refresh(
     if weak_labels:
         lines(("weak", f"{max(result.n_weak.values()):,} tasks of a strategy labelled by agreement"))
     lines(*(("doubt", doubt) for doubt in result.weak_doubts))
-    _tell_verdict(result, is_promoted=is_promoted)
+    _tell_verdict(result, is_promoted=is_promoted, folder=out if is_file else None)
     if report is not None:
         lines(("report", str(report)))
 
@@ -146,11 +149,7 @@ def _tell(result: Refresh) -> None:
         ),
         ("candidate", f"{result.version} · accuracy {_percent(result.accuracy)} · spend {_amount(result.spend)}"),
         ("gain", f"{_points(result.gain)} against {judgement.incumbent}"),
-        *(
-            []
-            if judgement.gain_over_mix is judgement.gain
-            else [("", f"{_points(judgement.gain_over_mix)} against {STATIC_MIX}")]
-        ),
+        *([("", f"{_points(mixed)} against {STATIC_MIX}")] if mixed is not result.gain else []),
         (
             "evidence",
             f"{result.gain.n:,} graded decisions, effective sample {result.gain.effective_sample_size:,.0f}, doubly robust",
@@ -177,12 +176,14 @@ def _shown(estimate: OffPolicyEstimate, written: Callable[[float], str], unit: s
     return f"{value} [{written(estimate.low)}, {written(estimate.high)}]"
 
 
-def _tell_verdict(result: Refresh, *, is_promoted: bool) -> None:
+def _tell_verdict(result: Refresh, *, is_promoted: bool, folder: Path | None) -> None:
     """What the gate said, each condition with its figures, and what follows."""
     first, *others = result.verdict.failed or result.verdict.conditions
     said = "passed" if result.verdict.is_passed else "not passed"
     lines(("gate", f"{said}: {first}"), *(("", str(condition)) for condition in others))
     if is_promoted:
         lines(("promoted", "routers of this menu pick it up within seconds"))
+    elif folder is not None:
+        lines(("saved", f'{folder}: BudgetRouter(menu, budget, policy=load_policy("{folder}"))'))
     else:
         lines(("kept", f"serves nobody until: budget-router promote {result.version}"))

@@ -45,6 +45,10 @@ Seed = Annotated[int, typer.Option(min=0, help="Of the folds.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
+LOG_FILE = ".jsonl"
+"""How the names of exported logs end."""
+
+
 @contextmanager
 def opened(url: str) -> Iterator[SqlLedger]:
     """Open a ledger that is there; one that is not is a slip, and is not made."""
@@ -57,7 +61,7 @@ def opened(url: str) -> Iterator[SqlLedger]:
 @contextmanager
 def opened_to_read(url: str) -> Iterator[Ledger]:
     """Open a ledger that is only read: one in a database, or a `.jsonl` file that `export` wrote."""
-    if url.endswith(".jsonl"):
+    if url.endswith(LOG_FILE):
         yield LogFile(url)
         return
     with opened(url) as book:
