@@ -27,6 +27,8 @@ _USUAL_SCATTER = 0.1
 """Variance of a score that is right seven times out of eight."""
 _LEVEL_GIVE = 0.1
 """How far the mean score may turn out to lie from the expected one and still be taken out of the scatter."""
+_MOST_ERRORS = 30.0
+"""Standard errors beyond which a normal tail cannot be told from none; no look is that early."""
 _N_STEPS = 10
 """Of Newton's method, which doubles the right digits with each."""
 
@@ -44,9 +46,9 @@ def sequence_half_width(
     """Half width of an asymptotic confidence sequence, by Robbins' normal mixture.
 
     `se · √(2 (tρ² + 1) / (tρ²) · ln(1 + √(tρ² + 1) / (2α)))` with t clusters, the one-sided bound on both sides, each with half
-    the risk, `α = (1 - confidence) / 2`. ρ makes it narrowest at `sharpest_at` clusters: `ρ² = (L + ln L + 1) / sharpest_at` with
-    `L = -2 ln 2α`. The number of standard errors is then taken from Student's t in place of the normal, as a fixed interval's is:
-    early on the standard error itself is not known.
+    the risk, `α = (1 - confidence) / 2`. With `ρ² = (L + ln(1 + L)) / sharpest_at`, `L = -2 ln 2α`, it is narrowest at about
+    `sharpest_at` clusters. The number of standard errors is then taken from Student's t in place of the normal, as a fixed
+    interval's is: early on the standard error itself is not known.
 
     Holds at all t at once in the limit of a late first look, whatever the terms' distribution; looks at a handful of effective
     terms are not covered. Also where the mean drifts: it then bounds the running mean.
@@ -65,9 +67,10 @@ def sequence_half_width(
 
     risk = (1 - confidence) / 2
     level = -2 * math.log(2 * risk)
-    time = n_clusters * (level + math.log(level) + 1) / sharpest_at
+    time = n_clusters * (level + math.log(1 + level)) / sharpest_at
     n_errors = np.sqrt(2 * (time + 1) / time * np.log1p(np.sqrt(time + 1) / (2 * risk)))
-    width: _Number = -stdtrit(degrees_of_freedom, ndtr(-n_errors)) * standard_error
+    tail = ndtr(-np.minimum(n_errors, _MOST_ERRORS))
+    width: _Number = -stdtrit(degrees_of_freedom, tail) * standard_error
     return width
 
 
@@ -110,12 +113,14 @@ def confidence_sequence(
             quarter of their range when not given.
 
     Raises:
-        InvalidInput: no term, or one outside `term_range`.
+        InvalidInput: no term, one outside `term_range`, or a guess that is not inside it.
 
     Reference: Howard, Ramdas, McAuliffe and Sekhon (2021), Time-uniform, nonparametric, nonasymptotic confidence sequences, The
     Annals of Statistics 49(2), theorem 4 with the gamma-exponential mixture of proposition 9.
     """
     low, high = term_range
+    if guess is not None and not low < guess < high:
+        raise InvalidInput(f"guess is {guess:g}: give one between {low:g} and {high:g}, the range of the terms")
     values = np.asarray(terms, dtype=np.float64)
     if not len(values) or not ((values >= low) & (values <= high)).all():
         raise InvalidInput(f"{len(values)} terms, not all in [{low:g}, {high:g}]: give at least one, and the range of all")
@@ -155,10 +160,12 @@ def canary_gain(
         confidence: in (0, 1), of both sides together.
 
     Raises:
-        InvalidInput: no score, one outside [0, 1], or a share outside (0, 1).
+        InvalidInput: no score, one outside [0, 1], an expected score outside it, or a share outside (0, 1).
     """
     if not 0 < share < 1:
         raise InvalidInput(f"share is {share:g}: give the probability that the canary decides, between 0 and 1")
+    if expected is not None and not 0 <= expected <= 1:
+        raise InvalidInput(f"expected is {expected:g}: give the mean score that the active policy reaches, in [0, 1]")
     values = np.asarray(score, dtype=np.float64)
     if not len(values) or not ((values >= 0) & (values <= 1)).all():
         raise InvalidInput(f"{len(values)} scores, not all in [0, 1]: give at least one, in [0, 1]")

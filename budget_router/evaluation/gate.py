@@ -68,7 +68,8 @@ class Gate(Word):
 
     Bounds are one-sided: with the defaults, a candidate that gains nothing passes in at most one log out of twenty. That holds
     for one look. Who looks at a candidate again and again as its log grows, and promotes it when it first passes, sets
-    `looks="often"`: the bounds then hold at every look at once, and are wider.
+    `looks="often"`: the bounds then hold at every look at once, and are wider. The risk is each candidate's own: of twenty that
+    gain nothing, one may pass.
 
     >>> Gate(margin=0.01).margin
     0.01
