@@ -18,7 +18,7 @@ from world import MENU, RIGHT, serve, tasks
 from budget_router import Budget, BudgetRouter, MemoryLedger, Menu, SingleShot, Task, refresh, report
 from budget_router.errors import ArtifactError
 from budget_router.outcomes import OutcomeTable
-from budget_router.placing import Placed, frontier_of, on_later
+from budget_router.placing import Placed, frontier_of, judge, on_later
 from budget_router.placing.placed import _shuffled
 from budget_router.policies.artifact import record_of
 from budget_router.policies.learned import LearnedPolicy
@@ -193,6 +193,14 @@ def test_shuffling_an_input_changes_its_own_features_alone(placed):
     assert not set(changed[0]) & set(changed[1])
     assert not set(changed[1]) & set(changed[2])
     assert sorted(shuffled["everything it knows"].sum(axis=1)) == pytest.approx(sorted(known.sum(axis=1)))
+
+
+def test_later_decisions_judge_a_policy_where_they_are_enough(book):
+    table = OutcomeTable.from_evidence(book.evidence, MENU, unit=BUDGET.unit)
+    learned_at, rng = book.logged[COLD - 1].decision.decided_at, np.random.default_rng(0)
+    judged = judge(table, book.refreshed.policy, learned_at=learned_at, budget=BUDGET.per_task, rng=rng, min_later=LATER)
+    assert judged.how == f"judged on {LATER} decisions later than those it learned from"
+    assert [fold.policy for fold in judged.folds] == [book.refreshed.policy]
 
 
 def test_a_policy_that_nothing_came_after_is_judged_by_halves(book):

@@ -113,7 +113,13 @@ class Judged:
 
 
 def judge(
-    table: OutcomeTable, policy: LearnedPolicy | None, *, learned_at: datetime | None, budget: float, rng: np.random.Generator
+    table: OutcomeTable,
+    policy: LearnedPolicy | None,
+    *,
+    learned_at: datetime | None,
+    budget: float,
+    rng: np.random.Generator,
+    min_later: int = MIN_LATER,
 ) -> Judged:
     """Judge a saved policy, or what its learner makes of the log; of no policy, what `ValuePolicy` makes of it.
 
@@ -123,13 +129,14 @@ def judge(
         learned_at: end of what it and its price were learned from.
         budget: mean cost per task.
         rng: of the halves.
+        min_later: graded decisions later than the policy from which on they alone judge it, if they conclude anything.
 
     Raises:
         NotEnoughEvidence: half of the tasks are too few to learn from.
     """
     if policy is not None and learned_at is not None:
         judged = on_later(table, policy, learned_at)
-        if judged is not None and len(judged.scores.rows) >= MIN_LATER:
+        if judged is not None and len(judged.scores.rows) >= min_later:
             estimate = judged.accuracy(judged.chosen(budget)[0])
             if estimate.is_conclusive:
                 return judged

@@ -24,6 +24,8 @@ _MOST = 400
 """Moments shown of a stream: more than a picture has room for, few enough for a page."""
 _RECENT = 0.05
 """Share of a stream that its recent spend is the mean of."""
+_LEAST_RECENT = 20
+"""Decisions that it is the mean of at least."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Moment(NamedTuple):
     mean_spend: float
     """Of all decisions so far."""
     recent_spend: float
-    """Mean of the latest twentieth of all decisions."""
+    """Mean of the latest twentieth of all decisions, of 20 at least."""
     shadow_price: float
 
 
@@ -80,7 +82,7 @@ def moments(result: StreamResult) -> list[Moment]:
     if n == 0:
         return []
     total = np.concatenate([[0.0], np.cumsum(result.spend)])
-    n_recent = max(round(_RECENT * n), 1)
+    n_recent = max(round(_RECENT * n), _LEAST_RECENT)
     ends = [row for phase in phases(result)[:_MOST] for row in (phase.start, phase.stop - 1)]
     rows = sorted({*np.linspace(0, n - 1, min(n, _MOST)).astype(int).tolist(), *ends, n - 1})
     return [
