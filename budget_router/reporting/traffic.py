@@ -26,17 +26,23 @@ _STRETCHES = 200
 """Parts of a stream, each of which is of the phase that most of its decisions are of."""
 
 
-def graded(served: Served, rows: IntArray | None = None) -> Estimate:
+def graded(served: Served) -> Estimate:
     """Mean score of what was graded, with a normal interval that lets decisions on one task be alike."""
-    score, tasks = served.numbers("score"), served.tasks
-    known = np.flatnonzero(~np.isnan(score)) if rows is None else rows[~np.isnan(score[rows])]
-    if not len(known):
+    return _mean(served.numbers("score"), served.tasks)
+
+
+def _mean(score: FloatArray, tasks: IntArray) -> Estimate:
+    """Mean of the known scores, of [0, 1]; without an interval where they are of one task."""
+    known = ~np.isnan(score)
+    if not known.any():
         return Estimate(nan, nan, nan)
-    cluster = np.unique(tasks[known], return_inverse=True)[1]
-    mean, error = float(score[known].mean()), clustered_error(score[known], cluster) if cluster.max() else nan
+    mean, cluster = float(score[known].mean()), np.unique(tasks[known], return_inverse=True)[1]
+    if not cluster.max():
+        return Estimate(mean, nan, nan)
+    error = clustered_error(score[known], cluster)
     if error == 0:  # all alike, as by chance they may be
         return Estimate(mean, *wilson_interval(mean, int(cluster.max()) + 1))
-    return Estimate(mean, mean - Z_95 * error, mean + Z_95 * error)
+    return Estimate(mean, max(mean - Z_95 * error, 0.0), min(mean + Z_95 * error, 1.0))
 
 
 def as_served(served: Served) -> Point | None:
@@ -142,12 +148,14 @@ def spending(served: Served, *, unit: str) -> SpendingResult | None:
     groups, strategies = served.names("group"), served.names("strategy")
     has_groups = len(groups) > 1
     key = served.codes("group") * len(strategies) + served.codes("strategy")
+    score, tasks = served.numbers("score"), served.tasks
+    order = np.argsort(key, kind="stable")
+    found, starts = np.unique(key[order], return_index=True)
     rows = []
-    for one in np.unique(key):
-        members = np.flatnonzero(key == one)
+    for one, members in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
         group, strategy = groups[one // len(strategies)], strategies[one % len(strategies)]
         name = f"{'no group' if group is None else group} · {strategy}" if has_groups else str(strategy)
-        rows.append(Spender(name, len(members), float(np.nansum(spend[members])), graded(served, members)))
+        rows.append(Spender(name, len(members), float(np.nansum(spend[members])), _mean(score[members], tasks[members])))
     by = "group and strategy" if has_groups else "strategy"
     return SpendingResult(by, unit, tuple(sorted(rows, key=lambda row: -row.spend)))
 
