@@ -72,11 +72,11 @@ class Tick:
     @property
     def says(self) -> str:
         """One line."""
-        parts = [*self.told]
+        parts, why = [*self.told], f" ({'; '.join(self.reasons)})" if self.reasons else ""
         if self.result is not None:
-            parts.append(f"{self.done} {self.result.version}: {'; '.join(self.reasons)} · {self.result.verdict}")
+            parts.append(f"{self.result.version}{why} {self.result.verdict}")
         elif self.error is not None:
-            parts.append(f"{self.done}: {'; '.join(self.reasons)} · {type(self.error).__name__}: {self.error}")
+            parts.append(f"{self.done}{why} {type(self.error).__name__}: {self.error}")
         return " · ".join(parts) or self.done
 
 

@@ -3,14 +3,18 @@ import os
 import runpy
 import subprocess
 import sys
+from datetime import timedelta
 from importlib.metadata import metadata
 from pathlib import Path
 from uuid import uuid4
+from xml.etree import ElementTree
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.state import CompiledStateGraph
 from packaging.requirements import Requirement
+
+from budget_router_sql import SqlLedger
 
 SERVER = Path(__file__).parent.parent / "examples" / "langgraph_server"
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
@@ -26,6 +30,21 @@ def test_every_example_runs_offline_under_strict_checkpoints_and_without_a_warni
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert "Deserializing unregistered" not in done.stderr
+
+
+def test_a_month_of_production_is_lived_through_and_drawn(tmp_path: Path) -> None:
+    """Of its first days: until the first policy was learned, and judged by the gate."""
+    script = Path(__file__).parent.parent / "examples" / "production_log" / "month.py"
+    words = [sys.executable, "-W", "error", str(script), "--days", "8", "--per-day", "30", "--picture", "month.svg"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "weekly: " in done.stdout
+    assert "240 tasks cost " in done.stdout
+    picture = ElementTree.fromstring((tmp_path / "month.svg").read_text())  # our own
+    assert any(text.startswith("which strategy") for text in picture.itertext())
+    with SqlLedger(f"sqlite:///{tmp_path / 'month.db'}") as ledger:
+        moments = [logged.decision.decided_at for logged in ledger.read()]
+    assert (len(moments), moments[-1] - moments[0] > timedelta(days=7.9)) == (240, True)
 
 
 def test_the_servers_graph_is_found_by_its_file_compiles_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,13 @@ HOST = """
 import os, signal, sys, threading, time
 sys.path.insert(0, sys.argv[2])
 from world import MENU, serve, tasks
-from budget_router import Budget, BudgetRouter, refresh
+from functools import partial
+from budget_router import Budget, BudgetRouter, Gate, Refresher, refresh
 from budget_router.errors import LeaseHeld
 from budget_router_sql import SqlLedger
 
 BUDGET = Budget(per_task=110, unit="completion_tokens")
+LENIENT = Gate(margin=-1, max_spend=2, max_spend_bound=3, min_effective_sample=5, max_out_of_range=1)
 began = {}
 
 def die():
@@ -52,13 +54,14 @@ def learn(seed, *, until="", seconds=None):
             reached("solved")
 
     with Mortal(sys.argv[1]) as ledger:
+        refresher = Refresher(ledger, budget=BUDGET, gate=LENIENT, learn=partial(refresh, seed=seed, lease_seconds=0.3))
         while True:
             try:
-                result = refresh(ledger, menu=MENU, budget=BUDGET, seed=seed, lease_seconds=0.3)
+                tick = refresher.refresh_now()
             except LeaseHeld:
                 time.sleep(0.02)
             else:
-                result.promote()
+                assert tick.done == "promoted", tick.says
                 return
 
 with SqlLedger(sys.argv[1], durability="queued") as ledger:

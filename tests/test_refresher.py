@@ -185,7 +185,7 @@ def test_settings_that_mean_nothing_are_refused(ledger):
 def test_what_the_gate_does_not_pass_is_kept_and_does_not_serve(ledger):
     tick = refresher(ledger, Every(MINUTE), learn=ScriptedLearner(passes=False)).tick()
     assert tick.done == "kept"
-    assert tick.says == "kept p1: nothing was learned yet · kept: it gains too little"
+    assert tick.says == "p1 (nothing was learned yet) kept: it gains too little"
     assert ledger.registry.active_version(MENU.hash) is None
     assert ledger.registry.versions(MENU.hash) == ["p1"]
 
@@ -213,7 +213,7 @@ def test_after_a_failure_it_waits_longer_each_time_and_tries_again(ledger, caplo
         clock.ahead += MAX_WAIT
     assert len(learn.asked) == 23
     learn.error = ZeroDivisionError("a bug")
-    assert watch.tick().says.startswith("failed: nothing was learned yet · ZeroDivisionError: a bug")
+    assert watch.tick().says.startswith("failed (nothing was learned yet) ZeroDivisionError: a bug")
     learn.error = None
     clock.ahead += MAX_WAIT
     assert watch.tick().done == "promoted"
@@ -333,7 +333,7 @@ def told_by(ledger, capsys, *, n_ticks, signalled=signal.SIGTERM, **settings):
 def test_the_command_prints_a_line_for_what_it_did_and_ends_on_a_signal(ledger, capsys):
     decide(ledger, 3)
     (line,) = told_by(ledger, capsys, n_ticks=3, every="30m", learn=ScriptedLearner(passes=False))
-    assert line.endswith("kept p1: nothing was learned yet · kept: it gains too little")
+    assert line.endswith("p1 (nothing was learned yet) kept: it gains too little")
     assert told_by(ledger, capsys, n_ticks=2, signalled=signal.SIGINT, outcomes=4, on_drift=True, learn=ScriptedLearner()) == []
 
 

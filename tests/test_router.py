@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -592,3 +593,11 @@ def test_neither_importing_nor_a_cold_start_loads_a_framework(probe):
     script = f"{probe}\nimport sys\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert not {"langgraph", "langchain_core", "sqlalchemy", "sklearn", "scipy", "matplotlib", "pandas"} & set(loaded)
+
+
+def test_a_simulation_s_clock_tells_when_it_decided_and_settled():
+    moments = iter([datetime(2026, 3, 1, hour, tzinfo=UTC) for hour in (9, 10)])
+    simulated = router(clock=lambda: next(moments))
+    decision = simulated.decide(TASK)
+    settlement = simulated.settle(decision, Spend(completion_tokens=20))
+    assert (decision.decided_at.hour, settlement.settled_at.hour) == (9, 10)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from story import draw
+from story import draw, headline
 from world import BUDGET, MENUS, MODEL, World, spent
 
 from budget_router import BudgetRouter, BudgetRouterError, Menu, Refresh, drift, refresh
@@ -32,6 +32,9 @@ class Day:
 
     number: int
     static_accuracy: float
+    """Of the best mix of strategies at the budget that looks at no task, with today's odds and prices known."""
+    is_learned: bool
+    """Whether a learned policy serves, and not the cold start."""
     scores: list[float] = field(default_factory=list)
     spend: list[float] = field(default_factory=list)
     shadow_price: list[float] = field(default_factory=list)
@@ -86,7 +89,7 @@ class Desk:
 
     def serve(self, number: int, n_tasks: int) -> None:
         """One day, from morning to evening."""
-        day = Day(number, self.world.static_accuracy(self.menu))
+        day = Day(number, self.world.static_accuracy(self.menu), self.router.policy.version != "cold-start")
         self.month.days.append(day)
         for task in self.world.tasks(n_tasks):
             decision = self.router.decide(task)
@@ -184,13 +187,9 @@ def main() -> None:
     with SqlLedger(told.ledger, durability="queued") as ledger:
         month = live(ledger, n_days=told.days, per_day=told.per_day, seed=told.seed)
     draw(month, told.picture, budget=BUDGET)
-    scores = [score for day in month.days for score in day.scores]
     spend = [bill for day in month.days for bill in day.spend]
-    static = sum(day.static_accuracy * len(day.scores) for day in month.days) / len(scores)
-    print(
-        f"\n{len(scores):,} tasks: {100 * sum(scores) / len(scores):.1f} % right, where the best mix that looks at no task has "
-        f"{100 * static:.1f} %; {1e3 * sum(spend) / len(spend):.3f} of {1e3 * BUDGET.per_task:.3f} milli-USD per task"
-    )
+    print(f"\n{headline(month)}")
+    print(f"{len(spend):,} tasks cost {1e3 * sum(spend) / len(spend):.3f} of {1e3 * BUDGET.per_task:.3f} milli-USD on average")
     print(f"{told.picture} tells the story; budget-router policies --ledger {told.ledger} lists what was learned")
 
 

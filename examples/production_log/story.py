@@ -54,6 +54,7 @@ class Day(Protocol):
 
     number: int
     static_accuracy: float
+    is_learned: bool
     scores: list[float]
     spend: list[float]
     shadow_price: list[float]
@@ -92,19 +93,22 @@ def draw(month: Month, path: Path, *, budget: Budget) -> None:
     if path.suffix != ".svg":
         figure.savefig(path, dpi=144)
         return
-    svg = to_svg(figure, prefix="month", title=_headline(month))
+    svg = to_svg(figure, prefix="month", title=headline(month))
     alone = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
     path.write_text(svg.replace("<svg ", f"<svg {alone}", 1).replace('style="', 'style="background: #fff; ', 1) + "\n")
 
 
-def _headline(month: Month) -> str:
-    first = next((event.day for event in month.events if event.kind == "promoted"), None)
-    learned = [day for day in month.days if first is not None and day.number >= first]
+def headline(month: Month) -> str:
+    """The finding in one sentence."""
+    learned = [day for day in month.days if day.is_learned]
     if not learned:
         return "No policy has passed the gate yet"
     right = np.mean([score for day in learned for score in day.scores])
     static = np.average([day.static_accuracy for day in learned], weights=[len(day.scores) for day in learned])
-    return f"Since day {first} {100 * right:.0f} % are right, where the best mix that looks at no task has {100 * static:.0f} %"
+    return (
+        f"Where it has learned, {100 * right:.0f} % are right; the best mix that looks at no task, at the same budget, "
+        f"has {100 * static:.0f} %"
+    )
 
 
 def _figure(month: Month, budget: Budget) -> Figure:
@@ -126,7 +130,7 @@ def _figure(month: Month, budget: Budget) -> Figure:
     _price(panels[3], month, days)
     panels[-1].set_xlabel("day", fontsize=SMALL, color=MUTED, labelpad=6)
     _events(figure, panels, month)
-    figure.text(0.012, 1 - 26 / height, _headline(month), fontsize=17, fontweight="bold", color=INK)
+    figure.text(0.012, 1 - 26 / height, headline(month), fontsize=15, fontweight="bold", color=INK)
     return figure
 
 
@@ -177,7 +181,7 @@ def _allocation(ax: Axes, month: Month, days: FloatArray) -> None:
             write(ax, name, (days[-1] + 0.5, middle), offset=(_AWAY, -4))
         elif last.size:
             middle = 50 * (edges[place, : last[-1] + 1] + edges[place + 1, : last[-1] + 1])
-            at = int(last[last.size // 3])
+            at = int(last[last.size // 6])
             write(ax, name, (days[at], middle[at]), offset=(0, -4), color=INK, ha="center")
     ax.set_ylim(0, 100)
     ax.set_yticks([0, 50, 100])
@@ -203,6 +207,7 @@ def _events(figure: Figure, panels: Sequence[Axes], month: Month) -> None:
         at = {"xy": (event.day - 0.5, 1), "xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
         top.annotate("", xytext=(0, lane), arrowprops={"arrowstyle": "-", "shrinkA": 0, "shrinkB": 0, **line}, **at)
         words = top.annotate(event.says, xytext=(4, lane - 9), fontsize=WORDS, color=color, **at)
+        words.set_zorder(5)
         words.set_bbox({"facecolor": PAPER, "edgecolor": "none", "pad": 1.5})
     height = _PANELS[0]
     for event in month.events:

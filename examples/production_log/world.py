@@ -64,7 +64,7 @@ class World:
 
     def grows_harder(self) -> None:
         """From now on fewer tasks are looked up, and more are planned."""
-        self.kinds = (0.42, 0.28, 0.30)
+        self.kinds = (0.48, 0.28, 0.24)
 
     def grows_dearer(self) -> None:
         """From now on a token that is written costs a quarter more."""
