@@ -63,7 +63,8 @@ def drift(
         ledger: whose decisions are read.
         menu: strategies to look at.
         unit: of the costs.
-        since: first moment of the recent window; the end of the reference when not given.
+        since: first moment of the recent window; the end of the reference when not given, and no earlier than the end of what
+            the policy was learned from.
         until: end of the recent window.
         reference: window to compare with; when not given, what the policy was learned from that serves the menu.
         limits: from which size on a change matters, and how sure one must be.
@@ -75,6 +76,8 @@ def drift(
     version = ledger.registry.active_version(menu.hash)
     served = _learned_from(ledger, menu, version) if reference is None else reference
     recent = (since or served[1], until)
+    if reference is None and since is not None and served[1] is not None:
+        recent = (max(since, served[1]), until)
     rng = np.random.default_rng(seed)
     policy, doubt = _policy(ledger, menu, version, unit)
     before = _Window.read(ledger, served, menu, unit, rng, name="reference")

@@ -15,6 +15,8 @@ from budget_router.records import Solve
 
 DRIFT_EVERY = timedelta(hours=1)
 """Reading two windows takes seconds to minutes, and what an hour changes can wait for the next."""
+DRIFT_WINDOW = timedelta(days=7)
+"""A change of yesterday would hardly show in a month."""
 DRIFT_OUTCOMES = 200
 """Grades without which there is nothing new to learn, whatever has changed."""
 
@@ -104,12 +106,21 @@ class OnDrift:
         limits: from which size on a change matters.
         outcomes: grades that must have come since the last refresh.
         every: from one look to the next.
+        window: how far back it looks, at what was decided since the policy was learned.
     """
 
-    def __init__(self, limits: DriftLimits = LIMITS, *, outcomes: int = DRIFT_OUTCOMES, every: timedelta = DRIFT_EVERY) -> None:
+    def __init__(
+        self,
+        limits: DriftLimits = LIMITS,
+        *,
+        outcomes: int = DRIFT_OUTCOMES,
+        every: timedelta = DRIFT_EVERY,
+        window: timedelta = DRIFT_WINDOW,
+    ) -> None:
         self.limits = limits
         self.outcomes = outcomes
         self.every = every
+        self.window = window
         self._looked_at: datetime | None = None
 
     def reason(self, look: Look) -> str:
@@ -119,7 +130,7 @@ class OnDrift:
             return ""
         self._looked_at = look.now
         try:
-            found = drift(look.ledger, menu=look.menu, unit=look.unit, limits=self.limits)
+            found = drift(look.ledger, menu=look.menu, unit=look.unit, since=look.now - self.window, limits=self.limits)
         except NotEnoughEvidence:
             return ""
         return found.says if found.is_drifting else ""

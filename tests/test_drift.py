@@ -189,7 +189,9 @@ def served():
 
 def test_alike_traffic_is_no_drift(served):
     ledger, learned, changed = served
-    found = drift(ledger, menu=MENU, unit="completion_tokens", until=changed)
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    found = drift(ledger, menu=MENU, unit="completion_tokens", since=long_ago, until=changed)
+    assert found == drift(ledger, menu=MENU, unit="completion_tokens", until=changed)
     assert not found.is_drifting
     assert found.says.startswith("No drift: of ")
     assert (found.reference.until, found.recent.since, found.recent.until) == (learned, learned, changed)

@@ -126,8 +126,9 @@ def test_it_learns_every_so_often_whoever_learned_last(ledger):
 def test_it_learns_on_drift_and_looks_for_it_neither_often_nor_without_new_grades(ledger, monkeypatch):
     looks = []
 
-    def scripted(ledger, *, menu, unit, limits):
+    def scripted(ledger, *, menu, unit, since, limits):
         looks.append((menu.hash, unit))
+        assert now() - since < timedelta(days=7, minutes=5)
         if len(looks) == 1:
             raise NotEnoughEvidence("no policy serves")
 
