@@ -12,12 +12,14 @@ from pathlib import Path
 from story import draw, headline
 from world import BUDGET, MENUS, MODEL, World, spent
 
-from budget_router import BudgetRouter, BudgetRouterError, Menu, Refresh, drift, refresh
+from budget_router import BudgetRouter, BudgetRouterError, Gate, Menu, Refresh, drift, refresh
 from budget_router_sql import SqlLedger
 
 N_DAYS = 28
 WINDOW = timedelta(days=14)
 """What a policy is learned from."""
+GATE = Gate(max_spend=1.05, max_spend_bound=1.15)
+"""A thousand tasks tell what a policy will spend to a few per cent, and the pacer keeps the budget whatever that is."""
 LATELY = timedelta(days=3)
 """What is looked at for drift."""
 NEW_STRATEGY, HARDER, DEARER, STRATEGY_GONE = 10, 16, 19, 25
@@ -117,7 +119,7 @@ class Desk:
         """Learn from the last two weeks, and let the candidate serve if the gate lets it."""
         since, until = max(self.world.now - WINDOW, self.youngest_since), self.world.now
         try:
-            result = refresh(self.ledger, menu=self.menu, budget=BUDGET, since=since, until=until, seed=self.seed)
+            result = refresh(self.ledger, menu=self.menu, budget=BUDGET, gate=GATE, since=since, until=until, seed=self.seed)
         except BudgetRouterError as error:
             self.note(day, "kept", f"{why}: {error}")
             return

@@ -105,10 +105,7 @@ def headline(month: Month) -> str:
         return "No policy has passed the gate yet"
     right = np.mean([score for day in learned for score in day.scores])
     static = np.average([day.static_accuracy for day in learned], weights=[len(day.scores) for day in learned])
-    return (
-        f"Where it has learned, {100 * right:.0f} % are right; the best mix that looks at no task, at the same budget, "
-        f"has {100 * static:.0f} %"
-    )
+    return f"Once it has learned, {100 * right:.0f} % are right; the best mix that looks at no task has {100 * static:.0f} %"
 
 
 def _figure(month: Month, budget: Budget) -> Figure:
