@@ -132,7 +132,6 @@ def _figure(month: Month, budget: Budget) -> Figure:
 
 
 def _accuracy(ax: Axes, month: Month, days: FloatArray) -> None:
-    _name(ax, f"answered right, % ({_SMOOTHED}-day mean, 95 %)")
     mean, error = np.empty(len(days)), np.empty(len(days))
     for place in range(len(days)):
         near = month.days[max(place - _SMOOTHED // 2, 0) : place + _SMOOTHED // 2 + 1]
@@ -144,6 +143,7 @@ def _accuracy(ax: Axes, month: Month, days: FloatArray) -> None:
     ax.plot(days, 100 * mean, color=POLICY, linewidth=2.6)
     low = 10 * np.floor(10 * min(static.min(), (mean - 2 * error).min()))
     ax.set_ylim(low, 100)
+    _name(ax, f"right, % ({_SMOOTHED}-day mean, 95 %; from {low:.0f} up)")
     ax.set_yticks(np.arange(low, 101, 10))
     ends = sorted([(100 * mean[-1], "this router", POLICY, "bold"), (100 * static[-1], "best static mix", MIX, "normal")])
     gap = max(ends[1][0] - ends[0][0], 5.5)
