@@ -39,9 +39,3 @@ def test_the_readmes_python_runs_as_it_is_written(tmp_path, monkeypatch, capsys)
 def test_the_readmes_two_commands_are_targets_of_the_makefile(target):
     assert f"$ make {target}" in README.read_text()
     assert re.search(rf"^{target}:", (README.parent / "Makefile").read_text(), flags=re.MULTILINE)
-
-
-def test_every_file_the_readme_points_to_exists():
-    links = re.findall(r"\]\(([^)#]+)\)", README.read_text())
-
-    assert all(link.startswith("https://arxiv.org/") or (README.parent / link).exists() for link in links)
