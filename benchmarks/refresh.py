@@ -105,7 +105,7 @@ def refreshed(path: Path) -> dict[str, object]:
         for stage, parts in _STAGES.items():
             for owner, name in parts:
                 patches.enter_context(stages.timed(stage, owner, name))
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         found = refreshing.refresh(ledger, menu=MENU, budget=BUDGET)
         seconds = time.perf_counter() - started
     return {
@@ -115,7 +115,9 @@ def refreshed(path: Path) -> dict[str, object]:
         "gain": str(found.gain),
         "accuracy": str(found.accuracy),
         "spend": str(found.spend),
+        "n_trained": found.policy.n_trained_,
         "seconds": round(seconds, 1),
+        "cpu_seconds": round(time.process_time() - busy, 1),
         "mb": round(_peak_mb(), 1),
         "seconds_of": {stage: round(one, 2) for stage, one in stages.seconds.items()},
         "mb_by_the_end_of": stages.mb,

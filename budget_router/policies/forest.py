@@ -13,8 +13,8 @@ N_TREES = 100
 """Trees that serve."""
 N_JUDGED = 270
 """Trees to grow where a forest is to be judged: each leaves out 37 % of the tasks, so about `N_TREES` have not seen one task."""
-MAX_DRAWN = 2**12
-"""Clusters that one tree is grown on: a hundred trees see many more, and neither time nor size grows with the log.
+MAX_DRAWN = 3_000
+"""Tasks that one tree is grown on: a hundred trees see many more, and neither time nor size grows with the log.
 
 Trees that draw fewer than there are differ more, and fewer of them are needed for as many that have not seen a task (Bühlmann and
 Yu 2002, Analyzing Bagging, Annals of Statistics 30(4)).
@@ -67,7 +67,7 @@ class Forest:
 
         rng = np.random.default_rng(seed)
         n_clusters = int(cluster.max()) + 1
-        n_drawn = min(n_clusters, MAX_DRAWN)
+        n_drawn = math.ceil(n_clusters * min(MAX_DRAWN / len(features), 1.0))
         if n_drawn < n_clusters:
             n_grown = min(n_grown, math.ceil(N_TREES * math.exp(n_drawn / n_clusters)))
         seen = [np.bincount(rng.integers(0, n_clusters, n_drawn), minlength=n_clusters).astype(np.int32) for _ in range(n_grown)]
