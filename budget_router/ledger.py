@@ -7,7 +7,7 @@ be forgotten.
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from budget_router.caps import Caps
 from budget_router.evidence import Evidence
@@ -141,4 +141,13 @@ class Ledger(Protocol):
 
         A task without an id of its own has the one that its decisions bear. A later decision on the task is kept as told.
         """
+        ...
+
+
+@runtime_checkable
+class Gathers(Protocol):
+    """A ledger that lets a closing wait for the settlement that follows it: both are then one commit."""
+
+    def close_call_soon(self, call: Call) -> None:
+        """Hand in what a call billed, and do not wait: whatever is recorded after it, and kept, is kept with it."""
         ...

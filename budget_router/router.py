@@ -28,7 +28,7 @@ from budget_router.errors import (
 from budget_router.features.structure import STRUCTURE_VERSION, structural_features
 from budget_router.grading import AGAIN, Grading
 from budget_router.ids import new_id
-from budget_router.ledger import Ledger
+from budget_router.ledger import Gathers, Ledger
 from budget_router.memory import MemoryLedger
 from budget_router.menu import Menu
 from budget_router.paces import Paces
@@ -409,12 +409,21 @@ class BudgetRouter(Grading):
         """
         self._capping.claim(decision, call, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
 
-    def close_call(self, call: Call) -> Call:
-        """Price what a call billed and record it; a model on no price list keeps an unknown price, not a price of zero."""
+    def close_call(self, call: Call, *, settles_soon: bool = False) -> Call:
+        """Price what a call billed and record it; a model on no price list keeps an unknown price, not a price of zero.
+
+        Args:
+            call: that has ended.
+            settles_soon: whoever executes the decision lets nobody know what the call brought before it is settled: the
+                ledger may keep the call with the settlement, in one commit. Under a hard cap it is kept at once.
+        """
         call = self._billing.priced(call)
         self.watchers.tell(lambda watcher: watcher.closed(call))
         try:
-            self.ledger.close_call(call)
+            if settles_soon and isinstance(self.ledger, Gathers) and not self.is_capped:
+                self.ledger.close_call_soon(call)
+            else:
+                self.ledger.close_call(call)
         finally:
             self._capping.pay(call.decision_id, call.id, None if call.is_cut_off else Spend.of([call]).counted(self._unit))
         return call

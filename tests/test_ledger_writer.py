@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
+from budget_router import Budget, BudgetRouter
 from budget_router.errors import InvalidInput, LedgerUnavailable, UnknownDecision
+from budget_router.records import Spend
 from budget_router.testing import (
     LEDGER_PROMISES,
     MENU,
@@ -237,6 +239,46 @@ def test_what_a_queue_cannot_keep_is_told_in_the_log(path, caplog):
     assert "a queued record was refused: no decision 'nobody decided'" in caplog.text
 
 
+def test_a_closing_that_may_wait_is_one_commit_with_its_settlement(url, monkeypatch):
+    monkeypatch.setattr(writing, "LINGER_SECONDS", 60)
+    with SqlLedger(url, durability="durable") as ledger:
+        recorded(ledger)
+        for name in ("c1", "c2"):
+            ledger.open_call(example_call(name))
+        commits = []
+        event.listen(ledger._database._writer, "commit", commits.append)
+        for name in ("c1", "c2"):
+            ledger.close_call_soon(example_call(name))
+        ledger.record_settlement(example_settlement())
+        assert len(commits) == 1
+        logged = ledger.decision("d1")
+    assert [call.status for call in logged.calls] == ["ok", "ok"]
+    assert logged.settlement is not None
+
+
+def test_a_closing_without_a_settlement_is_written_by_itself(url):
+    with SqlLedger(url) as ledger:
+        recorded(ledger)
+        ledger.close_call_soon(example_call())
+    with SqlLedger(url) as again:
+        assert [call.status for call in again.decision("d1").calls] == ["ok"]
+
+
+def test_a_closing_is_settled_soon_only_where_no_hard_cap_counts_it(path, monkeypatch):
+    monkeypatch.setattr(writing, "LINGER_SECONDS", 60)
+    seen = {}
+    with SqlLedger(url_of(path)) as ledger:
+        for name, cap in (("capped", {"hard_cap": 1e6, "window": "day"}), ("free", {})):
+            router = BudgetRouter(MENU, Budget(per_task=800, **cap), ledger=ledger)
+            decision = router.decide(TASK, decision_id=name)
+            router.open_call(example_call(name, name, status="open"))
+            router.close_call(example_call(name, name), settles_soon=True)
+            seen[name] = [ledger.decision(name).calls[0].status]
+            router.settle(decision, Spend())
+            seen[name] += [ledger.decision(name).calls[0].status]
+    assert seen == {"capped": ["ok", "ok"], "free": ["open", "ok"]}
+
+
 class Gate:
     """A database that writes once it is let."""
 
@@ -302,6 +344,30 @@ def test_a_full_queue_refuses_while_the_database_is_away_and_loses_nothing(caplo
     assert writer.drain()
     assert len(gate.written) == n_taken
     assert caplog.text.count("waits in memory, the database is away") == 1
+    writer.close()
+
+
+@pytest.mark.parametrize("error", [LedgerUnavailable("it is away"), KeyboardInterrupt()], ids=["away", "interrupted"])
+def test_what_nobody_waits_for_outlasts_who_took_it_along(error, monkeypatch):
+    monkeypatch.setattr(writing, "LINGER_SECONDS", 60)
+    gate, is_first = Gate(), True
+    gate.is_open.set()
+
+    def write(entries):
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            raise error
+        return gate.write(entries)
+
+    writer = Writer(write, name="the ledger")
+    writer.enqueue(lambda: ENTRY)
+    other = noted(example_settlement())
+    with pytest.raises(type(error)):
+        writer.write(other, tell_nothing)
+    assert gate.written == []
+    writer.write(other, tell_nothing)
+    assert gate.written == [ENTRY, other]
     writer.close()
 
 

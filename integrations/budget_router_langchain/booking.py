@@ -15,12 +15,14 @@ class Booking:
         router: that made the decision.
         decision: that the calls are made for.
         n_samples: generations that one of them may be asked for.
+        settles_soon: whether nobody hears of what a call brought before the decision is settled.
     """
 
-    def __init__(self, router: BudgetRouter, decision: Decision, *, n_samples: int = 1) -> None:
+    def __init__(self, router: BudgetRouter, decision: Decision, *, n_samples: int = 1, settles_soon: bool = False) -> None:
         self.router = router
         self.decision = decision
         self.n_samples = n_samples
+        self.settles_soon = settles_soon
         self.calls: dict[str, Call] = {}
 
     @property
@@ -42,7 +44,7 @@ class Booking:
     def closed(self, call: Call) -> None:
         """Write what a call billed; it stays known here when the ledger refuses."""
         self.calls[call.id] = call
-        self.calls[call.id] = self.router.close_call(call)
+        self.calls[call.id] = self.router.close_call(call, settles_soon=self.settles_soon)
 
 
 def busy_seconds(calls: Sequence[Call]) -> float:

@@ -117,7 +117,7 @@ class Execution(Generic[Output]):
         self.replies = {} if replies is None else replies
         self.outputs: dict[int, Output] = {}
         """What was drawn, by the number of the sample."""
-        self.beside = Booking(router, decision)
+        self.beside = Booking(router, decision, settles_soon=True)
         """Books of calls that belong to no sample."""
         if replies is not None:
             self.beside.calls.update({call.id: call for call in router.ledger.decision(decision.id).calls})
@@ -177,7 +177,7 @@ class Execution(Generic[Output]):
 
     def settle(self, result: Result) -> Spend:
         """Book the end of an execution that came to a result."""
-        spend = self.spend
+        spend = self._total()
         self.router.settle(self.decision, spend, result=result)
         return spend
 
@@ -193,9 +193,15 @@ class Execution(Generic[Output]):
     def _fail(self) -> None:
         """Book what was spent in vain; the error that made it so is about to be raised, and goes first."""
         try:
-            self.router.settle(self.decision, self.spend, status="failed")
+            self.router.settle(self.decision, self._total(), status="failed")
         except BudgetRouterError:
             _log.exception("decision %s failed, and its settlement was refused as well", self.decision.id)
+
+    def _total(self) -> Spend:
+        """What it is settled with; calls that a thread which was left alone still makes are late, and kept each at once."""
+        for booking in list(self._bookings):
+            booking.settles_soon = False
+        return self.spend
 
     def _plan(self) -> Plan:
         return plan(self.decision.strategy, answer=self.answer)
@@ -310,7 +316,7 @@ class Execution(Generic[Output]):
 
     def _drawing(self, requests: Sequence[Request]) -> Drawing[Output]:
         """A run has books of its own, for it may take several calls: a retry's, a fallback's, a second model's."""
-        booking = Booking(self.router, self.decision, n_samples=len(requests))
+        booking = Booking(self.router, self.decision, n_samples=len(requests), settles_soon=True)
         self._bookings.append(booking)
         return Drawing(booking, requests, self.config)
 

@@ -158,6 +158,14 @@ class SqlLedger:
         """Note what a call billed. The first closing counts; a call that was never opened is kept all the same."""
         self._keep(closed(call))
 
+    def close_call_soon(self, call: Call) -> None:
+        """Hand in what a call billed: it is written within moments, at the latest with the next record that is waited for.
+
+        While the database is away it waits in memory; what refuses it is logged.
+        """
+        entry = closed(call)
+        self._writer.enqueue(lambda: entry)
+
     def record_settlement(self, settlement: Settlement) -> None:
         """Note the end of an execution. The first one counts; raises UnknownDecision."""
         self._keep(noted(settlement))

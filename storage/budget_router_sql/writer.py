@@ -83,24 +83,32 @@ class Writer:
         return future
 
     def write(self, entry: Entry, told: Callable[[Answer], T]) -> T:
-        """Hand in an entry and wait for what its answer tells; where nobody else writes, without another thread's help."""
+        """Hand in an entry and wait for what its answer tells; where nobody else writes, without another thread's help.
+
+        What was handed in before, and nobody waits for, is written in the same transaction.
+        """
         with self._changed:
-            is_alone = not (self._queue or self._is_busy or self._is_closed)
-            self._is_busy |= is_alone
+            is_alone = not (self._is_busy or self._is_closed) and self._is_idle()
+            before = list(self._queue) if is_alone else []
+            if is_alone:
+                self._queue.clear()
+                self._is_busy = True
         if not is_alone:
             return self.submit(entry, told).result()
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
+        unwritten = before  # also where this thread is interrupted: what is written twice is kept once
         try:
-            self._written([_Waiting(entry, future, told)])
+            unwritten = self._written([*before, _Waiting(entry, future, told)])
         finally:
-            with self._changed:
-                self._is_busy = False
-                self._changed.notify_all()
+            self._go_on(unwritten)
         return future.result()
 
     def enqueue(self, make: Callable[[], Entry]) -> None:
-        """Hand in an entry that nobody waits for; what is wrong with it is logged."""
+        """Hand in an entry that nobody waits for; what is wrong with it is logged.
+
+        It is written before, or together with, whatever is handed in after it.
+        """
         self._put(_Waiting(make, None, tell_nothing))
 
     def drain(self) -> bool:
@@ -133,6 +141,10 @@ class Writer:
         if not self._is_urgent:
             self._is_urgent = True
             self._changed.notify_all()
+
+    def _is_idle(self) -> bool:
+        """Whether nobody waits for anything, and one transaction suffices for what is queued."""
+        return len(self._queue) < MOST_AT_ONCE and all(waiting.future is None for waiting in self._queue)
 
     def _is_done(self) -> bool:
         return not self._queue and not self._is_busy
@@ -169,20 +181,29 @@ class Writer:
     def _run(self) -> None:
         while batch := self._next():
             unwritten = self._written(batch)
-            with self._changed:
-                self._queue.extendleft(reversed(unwritten))
-                self._is_busy = False
-                if not unwritten:
-                    self._stuck = None
-                    self._has_warned = self._has_warned and len(self._queue) > self._n_queued // 2
-                self._changed.notify_all()
-                if unwritten:
+            self._go_on(unwritten)
+            if unwritten:
+                with self._changed:
                     self._changed.wait_for(lambda: self._is_closed, RETRY_SECONDS)
 
-    def _next(self) -> list[_Waiting]:
+    def _go_on(self, unwritten: Sequence[_Waiting]) -> None:
+        """Let others write, what was not written first of all."""
         with self._changed:
-            self._changed.wait_for(lambda: (self._queue and not self._is_busy) or self._is_closed)
+            self._queue.extendleft(reversed(unwritten))
+            self._is_busy = False
+            if not unwritten:
+                self._stuck = None
+                self._has_warned = self._has_warned and len(self._queue) > self._n_queued // 2
+            self._changed.notify_all()
+
+    def _next(self) -> list[_Waiting]:
+        def is_ready() -> bool:
+            return bool(self._queue and not self._is_busy) or self._is_closed
+
+        with self._changed:
+            self._changed.wait_for(is_ready)
             self._changed.wait_for(lambda: self._is_urgent or self._is_closed, LINGER_SECONDS)
+            self._changed.wait_for(is_ready)  # somebody may have taken along what was gathering
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_AT_ONCE))]
             self._is_busy = bool(batch)
             self._is_urgent = bool(self._queue) and self._is_urgent
