@@ -96,7 +96,7 @@ class Sqlite:
         return now()
 
     def prepare_survey(self, connection: Connection) -> None:
-        """Let this connection keep more of the file in memory: rows are looked up in the order of their ids, which have none."""
+        """Let this connection keep more of the file in memory: rows are looked up by ids, and a framework's have no order."""
         connection.exec_driver_sql(f"PRAGMA cache_size = {-SURVEY_KIB}")
 
     def wipe(self, engine: Engine) -> bool:
