@@ -24,16 +24,22 @@ class TeamPacer(Pacer):
         super().__init__(pacers[0].budget)
         self._team, self._pacers, self._row = team, pacers, 0
 
-    def target(self) -> float:
+    def target(self, table: str | None = None) -> float:
         """Of the next row's team."""
-        return self._pacers[int(self._team[self._row])].target()
+        return self._pacers[int(self._team[self._row])].target(table)
 
     def decided(
-        self, decision_id: str, expected_cost: float, *, promised: float | None = None, allowed: float | None = None
+        self,
+        decision_id: str,
+        expected_cost: float,
+        *,
+        promised: float | None = None,
+        allowed: float | None = None,
+        table: str | None = None,
     ) -> None:
         """Count it for its team."""
         pacer = self._pacers[int(self._team[self._row])]
-        pacer.decided(decision_id, expected_cost, promised=promised, allowed=allowed)
+        pacer.decided(decision_id, expected_cost, promised=promised, allowed=allowed, table=table)
         self._row += 1
 
     def settled(self, decision_id: str, cost: float, *, is_typical: bool = True) -> bool:

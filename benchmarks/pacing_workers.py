@@ -42,12 +42,12 @@ class WorkersPacer(TeamPacer):
         budget = Budget(per_task=BUDGET, unit="usd")
         super().__init__(np.arange(n_tasks) % N_WORKERS, [Pacer(budget, paces=paces) for paces in self._paces])
 
-    def target(self) -> float:
+    def target(self, table: str | None = None) -> float:
         """Of the next worker, who exchanges first if it is time; they take turns at that too."""
         turn, worker = divmod(self._row, N_WORKERS)
         if self._stale is not None and (turn + worker) % (self._stale or 1) == 0:
             self._paces[worker].exchange()
-        return super().target()
+        return super().target(table)
 
 
 def worker_rows(*, seeds: int, n_tasks: int) -> list[dict[str, Any]]:  # Any: JSON

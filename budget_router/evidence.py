@@ -19,6 +19,14 @@ class Drawn(NamedTuple):
     answer_key: str | None
 
 
+class Shadowed(NamedTuple):
+    """What a candidate that was tried in silence would have done."""
+
+    policy_version: str
+    propensities: Mapping[str, float]
+    expected_cost: float
+
+
 class Evidence(NamedTuple):
     """A settled decision and what is learned from it; each field is that of the record it comes from."""
 
@@ -50,6 +58,8 @@ class Evidence(NamedTuple):
     expected_cost: float
     expected_accuracy: float | None
     budget: Budget
+    run_id: str | None
+    shadow: Shadowed | None
 
     @classmethod
     def of(cls, entry: LoggedDecision) -> Self | None:
@@ -58,6 +68,7 @@ class Evidence(NamedTuple):
         if settlement is None:
             return None
         calls = [call for call in entry.calls if call.status != "open"] if isinstance(decision.strategy, Escalate) else []
+        shadow = decision.shadow
         return cls(
             task_id=decision.task_id,
             thread_id=decision.thread_id,
@@ -86,4 +97,6 @@ class Evidence(NamedTuple):
             expected_cost=decision.expected_cost,
             expected_accuracy=decision.expected_accuracy,
             budget=decision.budget,
+            run_id=decision.run_id,
+            shadow=None if shadow is None else Shadowed(shadow.policy_version, shadow.propensities, shadow.expected_cost),
         )

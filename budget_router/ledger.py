@@ -15,22 +15,54 @@ from budget_router.leases import Leases
 from budget_router.menu import Menu
 from budget_router.paces import Paces
 from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement, Solve
+from budget_router.rollout import Rollout
 from budget_router.task import Task
 
 
 class Registry(Protocol):
-    """The shelf of policies: every candidate is kept, one per menu is active."""
+    """The shelf of policies: every candidate is kept, one per menu is active, and what was rolled out when is told.
+
+    Of two who change a menu's rollout at once one does so after the other. Each change gives what stands afterwards; one that
+    changes nothing leaves no trace.
+    """
 
     def save(self, policy: PolicyRecord) -> None:
         """Keep a candidate; saving the same version again changes nothing."""
         ...
 
-    def promote(self, version: str) -> None:
-        """Make a saved version the active one of its menu; raises ArtifactError if it was never saved."""
+    def promote(self, version: str, *, share: float = 1.0, reason: str = "", after: Rollout | None = None) -> Rollout:
+        """Make a saved version the active one of its menu or, with a share below 1, its canary.
+
+        Args:
+            version: as it was saved.
+            share: of the tasks that it is to decide, in (0, 1].
+            reason: kept with the rollout.
+            after: what it was judged by: where others decide by now, nothing is changed.
+
+        Raises:
+            ArtifactError: it was never saved.
+            InvalidInput: the share lies elsewhere, or the active policy is to be its own canary.
+        """
+        ...
+
+    def shadow(self, version: str, *, reason: str = "") -> Rollout:
+        """Let a saved version decide in silence; raises ArtifactError if it was never saved, InvalidInput if it decides aloud."""
+        ...
+
+    def withdraw(self, version: str, *, reason: str = "") -> Rollout:
+        """Let a canary or a shadow go; raises ArtifactError if it was never saved, InvalidInput if it is the active version."""
+        ...
+
+    def rollout(self, menu_hash: str) -> Rollout:
+        """Who decides the menu's tasks now; cheap, asked every few seconds."""
+        ...
+
+    def rollouts(self, menu_hash: str) -> list[Rollout]:
+        """All that was rolled out for a menu, oldest first."""
         ...
 
     def active_version(self, menu_hash: str) -> str | None:
-        """Version that serves the menu now, `None` before the first promotion; cheap, asked every few seconds."""
+        """Version that serves the menu now, beside a canary if there is one; `None` before the first promotion."""
         ...
 
     def promoted(self, menu_hash: str) -> list[str]:

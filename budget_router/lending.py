@@ -26,13 +26,13 @@ class Borrower(Pacer):
         self._pool = pool
         self._lend = lend
 
-    def target(self) -> float:
+    def target(self, table: str | None = None) -> float:
         """Mean spend to ask of the policy for the next decision: the pool's, within this group's bounds."""
+        standing = self._account.standing(table)
         low, high = (
-            self._account.standing.target(self.budget.per_task, horizon=self.horizon, share=share)
-            for share in (1 - self._lend, 1 + self._lend)
+            standing.target(self.budget.per_task, horizon=self.horizon, share=share) for share in (1 - self._lend, 1 + self._lend)
         )
-        return min(max(self._pool.target(), low), high)
+        return min(max(self._pool.target(table), low), high)
 
     def settled(self, decision_id: str, cost: float, *, is_typical: bool = True) -> bool:
         """Count what was billed for the group and for all."""
@@ -44,9 +44,9 @@ class Borrower(Pacer):
         self._pool.account.calibrated(policy)
         super().calibrated(policy)
 
-    def _decided(self, decision_id: str, expected_cost: float, promised: float, allowed: float) -> None:
-        super()._decided(decision_id, expected_cost, promised, allowed)
-        self._pool.account.decided(decision_id, expected_cost, promised=promised, allowed=allowed)
+    def _decided(self, decision_id: str, expected_cost: float, promised: float, allowed: float, table: str | None) -> None:
+        super()._decided(decision_id, expected_cost, promised, allowed, table)
+        self._pool.account.decided(decision_id, expected_cost, promised=promised, allowed=allowed, table=table)
 
 
 class Pool:
@@ -58,9 +58,9 @@ class Pool:
         self.account = Account(name, self._per_task, paces=paces)
         self._horizon = horizon
 
-    def target(self) -> float:
+    def target(self, table: str | None = None) -> float:
         """Mean spend to ask of the policy for the next decision of any group."""
-        standing = self.account.standing
+        standing = self.account.standing(table)
         n_tasks, allowed = standing.all[:2]
         per_task = allowed / n_tasks if n_tasks else self._per_task
         return standing.target(per_task, horizon=self._horizon)

@@ -8,7 +8,7 @@ import secrets
 import threading
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -20,7 +20,8 @@ from budget_router.memory_caps import MemoryShelves
 from budget_router.memory_leases import MemoryLeaseBook
 from budget_router.menu import Menu
 from budget_router.paces import Paces
-from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement, Solve
+from budget_router.records import Call, Decision, LoggedDecision, Outcome, PolicyRecord, Settlement, Solve, now
+from budget_router.rollout import Rollout, actives
 from budget_router.task import MetadataValue, Task
 
 
@@ -38,7 +39,7 @@ class MemoryRegistry:
 
     def __init__(self) -> None:
         self._policies: dict[str, PolicyRecord] = {}
-        self._promoted: dict[str, list[str]] = defaultdict(list)
+        self._rollouts: dict[str, list[Rollout]] = defaultdict(list)
         self._lock = threading.Lock()
 
     def save(self, policy: PolicyRecord) -> None:
@@ -46,20 +47,42 @@ class MemoryRegistry:
         with self._lock:
             self._policies.setdefault(policy.version, policy)
 
-    def promote(self, version: str) -> None:
-        """Make a saved version the active one of its menu; raises ArtifactError if it was never saved."""
-        policy = self.load(version)
-        with self._lock:
-            if self.active_version(policy.menu_hash) != version:
-                self._promoted[policy.menu_hash].append(version)
+    def promote(self, version: str, *, share: float = 1.0, reason: str = "", after: Rollout | None = None) -> Rollout:
+        """Make a saved version the active one of its menu or, with a share below 1, its canary."""
+        return self._change(version, lambda stands: stands.promoted(version, share=share, reason=reason, after=after, at=now()))
+
+    def shadow(self, version: str, *, reason: str = "") -> Rollout:
+        """Let a saved version decide in silence."""
+        return self._change(version, lambda stands: stands.shadowed(version, reason=reason, at=now()))
+
+    def withdraw(self, version: str, *, reason: str = "") -> Rollout:
+        """Let a canary or a shadow go."""
+        return self._change(version, lambda stands: stands.withdrawn(version, reason=reason, at=now()))
+
+    def rollout(self, menu_hash: str) -> Rollout:
+        """Who decides the menu's tasks now."""
+        return next(reversed(self._rollouts.get(menu_hash, ())), None) or Rollout(menu_hash=menu_hash)
+
+    def rollouts(self, menu_hash: str) -> list[Rollout]:
+        """All that was rolled out for a menu, oldest first."""
+        return list(self._rollouts.get(menu_hash, ()))
 
     def active_version(self, menu_hash: str) -> str | None:
-        """Version that serves the menu now, `None` before the first promotion."""
-        return next(reversed(self._promoted.get(menu_hash, ())), None)
+        """Version that serves the menu now, beside a canary if there is one; `None` before the first promotion."""
+        return self.rollout(menu_hash).active
 
     def promoted(self, menu_hash: str) -> list[str]:
         """Versions in the order in which they were made to serve a menu, the active one last."""
-        return list(self._promoted.get(menu_hash, ()))
+        return actives(self.rollouts(menu_hash))
+
+    def _change(self, version: str, step: Callable[[Rollout], Rollout]) -> Rollout:
+        menu_hash = self.load(version).menu_hash
+        with self._lock:
+            stands = self.rollout(menu_hash)
+            changed = step(stands)
+            if changed is not stands:
+                self._rollouts[menu_hash].append(changed)
+            return changed
 
     def load(self, version: str) -> PolicyRecord:
         """The saved policy; raises ArtifactError if there is none of that version."""

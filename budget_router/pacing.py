@@ -32,7 +32,7 @@ class Account:
         self._per_task = per_task
         self._mine = Sums()
         self._paces = Paces() if paces is None else paces
-        self._pending: dict[str, tuple[float, float]] = {}  # expected cost, and what it was counted at
+        self._pending: dict[str, tuple[float, float, Key]] = {}  # expected cost, what it was counted at, and under which table
         self._lock = threading.Lock()
         self._key = Key(name, "")
         self.calibrated("")
@@ -42,27 +42,35 @@ class Account:
         """What the past comes to."""
         return self._paces.sums(self._key)
 
-    @property
-    def standing(self) -> Standing:
-        """What is known of the past."""
-        key, paces = self._key, self._paces
+    def standing(self, table: str | None = None) -> Standing:
+        """What is known of the past, seen from a policy's table: the one that is gone by, unless another is named."""
+        key, paces = self._under(table), self._paces
         return Standing(paces.sums(key), self._mine, paces.untold(key), paces.n_unseen(key.account))
 
     def calibrated(self, policy: str) -> None:
         """Go by a policy's table; it is trusted unless it was found wrong before."""
-        self._key = Key(self._key.account, policy)
-        self._paces.follow(self._key, Sums.trusting(self._per_task))
+        self._key = self._under(policy)
 
-    def decided(self, decision_id: str, expected_cost: float, *, promised: float, allowed: float) -> None:
+    def _under(self, table: str | None) -> Key:
+        if table is None:
+            return self._key
+        key = Key(self._key.account, table)
+        self._paces.follow(key, Sums.trusting(self._per_task))
+        return key
+
+    def decided(
+        self, decision_id: str, expected_cost: float, *, promised: float, allowed: float, table: str | None = None
+    ) -> None:
         """Count a decision; made again under its id, it replaces the first."""
         with self._lock:
-            counted = expected_cost * self.sums.bill_drift
+            key = self._under(table)
+            counted = expected_cost * self._paces.sums(key).bill_drift
             if decision_id in self._pending:
                 change = Sums(spent=counted - self._pending[decision_id][1])
             else:
                 change = Sums(float(allowed > 0), allowed, counted, chosen=expected_cost, promised=promised, choices_kept=_KEPT)
-            self._pending[decision_id] = expected_cost, counted
-            self._happened(change)
+            self._pending[decision_id] = expected_cost, counted, key
+            self._happened(change, key)
 
     def settled(self, decision_id: str, cost: float, *, is_typical: bool) -> bool:
         """Count what was billed, and tell whether it counts."""
@@ -70,17 +78,17 @@ class Account:
             pending = self._pending.pop(decision_id, None)
             if pending is None:
                 return False
-            expected, counted = pending
+            expected, counted, key = pending
             change = Sums(spent=cost - counted)
             if is_typical:
-                seen = min(cost, _MAX_SURPRISE * self.sums.bill_drift * expected)
+                seen = min(cost, _MAX_SURPRISE * self._paces.sums(key).bill_drift * expected)
                 change = change._replace(billed=seen, expected=expected, bills_kept=_KEPT)
-            self._happened(change)
+            self._happened(change, key)
             return True
 
-    def _happened(self, change: Sums) -> None:
+    def _happened(self, change: Sums, key: Key) -> None:
         self._mine = self._mine.then(change)
-        self._paces.add(self._key, change)
+        self._paces.add(key, change)
 
 
 class Pacer:
@@ -103,12 +111,22 @@ class Pacer:
         """What the past comes to."""
         return self._account.sums
 
-    def target(self) -> float:
-        """Mean spend to ask of the policy for the next average task, in the budget's unit."""
-        return self._account.standing.target(self.budget.per_task, horizon=self.horizon)
+    def target(self, table: str | None = None) -> float:
+        """Mean spend to ask of the policy for the next average task, in the budget's unit.
+
+        Args:
+            table: name of the policy's own, where it is not the one that is gone by; it is trusted until it is found wrong.
+        """
+        return self._account.standing(table).target(self.budget.per_task, horizon=self.horizon)
 
     def decided(
-        self, decision_id: str, expected_cost: float, *, promised: float | None = None, allowed: float | None = None
+        self,
+        decision_id: str,
+        expected_cost: float,
+        *,
+        promised: float | None = None,
+        allowed: float | None = None,
+        table: str | None = None,
     ) -> None:
         """Count a decision at its expected cost until it settles.
 
@@ -118,9 +136,10 @@ class Pacer:
             promised: mean spend that the policy's table holds for the price; when not given, what was expected.
             allowed: what the task may cost; when not given, the budget. A second decision on a task is allowed, and was promised,
                 nothing.
+            table: as `target` was asked by.
         """
         promised = expected_cost if promised is None else promised
-        self._decided(decision_id, expected_cost, promised, self.budget.per_task if allowed is None else allowed)
+        self._decided(decision_id, expected_cost, promised, self.budget.per_task if allowed is None else allowed, table)
 
     def settled(self, decision_id: str, cost: float, *, is_typical: bool = True) -> bool:
         """Count what was billed, and tell whether it counts; a decision made elsewhere, or settled before, changes nothing.
@@ -136,5 +155,5 @@ class Pacer:
         """Go by another policy's table, whatever was found wrong with the last one."""
         self._account.calibrated(policy)
 
-    def _decided(self, decision_id: str, expected_cost: float, promised: float, allowed: float) -> None:
-        self._account.decided(decision_id, expected_cost, promised=promised, allowed=allowed)
+    def _decided(self, decision_id: str, expected_cost: float, promised: float, allowed: float, table: str | None) -> None:
+        self._account.decided(decision_id, expected_cost, promised=promised, allowed=allowed, table=table)

@@ -28,6 +28,25 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+class Shadow(Word):
+    """What a policy that decides nothing would have made of a task: beside the decision, and never executed."""
+
+    policy_version: Name
+    propensities: dict[str, Probability]
+    """Probability of each strategy of the menu, by name."""
+    shadow_price: NonNegative
+    """Accuracy per unit of cost, at the budget itself: what the past left over is for whoever spent it."""
+    expected_cost: NonNegative
+    """Mean over the propensities, in the budget's unit."""
+    expected_accuracy: Score | None = None
+    """Mean over the propensities."""
+
+    @model_validator(mode="after")
+    def _is_distribution(self) -> Self:
+        _check_distribution(self.propensities)
+        return self
+
+
 class Decision(Word):
     """Which strategy a task gets, why, and with which probability."""
 
@@ -36,7 +55,8 @@ class Decision(Word):
     group: Name | None = None
     strategy: Strategy
     propensities: dict[str, Probability]
-    """Probability of each strategy of the menu to be *executed* on this task, by name."""
+    """Probability of each strategy of the menu to be *executed* on this task, by name, whichever of two policies that share the
+    traffic was to decide."""
     shadow_price: NonNegative
     """Dual variable of the budget: accuracy per unit of cost."""
     expected_cost: NonNegative
@@ -44,6 +64,7 @@ class Decision(Word):
     expected_accuracy: Score | None = None
     budget: Budget
     policy_version: Name
+    """Of the policy that decided; of two that share the traffic, the one whose turn it was."""
     menu_hash: Name
     features: tuple[float, ...] = ()
     """Structural features of the task; see `budget_router.features.structure`."""
@@ -56,12 +77,12 @@ class Decision(Word):
     to the task asked for it, so what comes of it tells nothing of tasks at large, and nothing is learned from it. `capped`: the
     strategy that was drawn did not fit under the hard cap, and another was taken, or the same with a low `max_tokens`; off-policy
     estimates leave it out too."""
+    shadow: Shadow | None = None
+    """What the candidate that is tried in silence would have done."""
 
     @model_validator(mode="after")
     def _is_distribution(self) -> Self:
-        total = sum(self.propensities.values())
-        if abs(total - 1) > 1e-6:
-            raise ValueError(f"propensities add up to {total:g}, not 1")
+        _check_distribution(self.propensities)
         if self.propensity <= 0:
             raise ValueError(f"the executed strategy {self.strategy.name!r} has no positive propensity")
         return self
@@ -70,6 +91,12 @@ class Decision(Word):
     def propensity(self) -> float:
         """Probability of the executed strategy under the policy that logged it."""
         return self.propensities.get(self.strategy.name, 0.0)
+
+
+def _check_distribution(propensities: Mapping[str, float]) -> None:
+    total = sum(propensities.values())
+    if abs(total - 1) > 1e-6:
+        raise ValueError(f"propensities add up to {total:g}, not 1")
 
 
 class Call(Word):

@@ -47,7 +47,7 @@ from budget_router.records import (
     hash_text,
     now,
 )
-from budget_router.serving import Serving
+from budget_router.serving import Serving, lot_of
 from budget_router.strategies import Result
 from budget_router.tariffs import Tariffs
 from budget_router.task import Task
@@ -154,6 +154,8 @@ class BudgetRouter(Grading):
             unit=self._unit,
             registry=lambda: self.ledger.registry,
             averages=self._averages,
+            draw=self._drawn,
+            salt=lambda: self.ledger.salt,
         )
         self._clock = clock
         self._rng = np.random.default_rng(seed)
@@ -165,7 +167,7 @@ class BudgetRouter(Grading):
 
     @property
     def policy(self) -> Policy:
-        """The policy that serves now."""
+        """The policy that serves now, beside a canary if there is one."""
         return self._serving.policy
 
     def decide(
@@ -190,7 +192,8 @@ class BudgetRouter(Grading):
                 a conversation; hard caps reserve by it.
             decision_id: a decision that already stands under this id is returned as it stands, so a retry decides once.
             run_id: kept with the decision; `grade` finds all decisions of a run.
-            thread_id: kept with the decision; `grade` finds the latest decision of a thread.
+            thread_id: kept with the decision; `grade` finds the latest decision of a thread. While a canary shares the traffic,
+                one policy decides all of a thread, or else of a run.
 
         Raises:
             CapReached: the budget's hard cap has too little left for the task; nothing was paid.
@@ -201,19 +204,17 @@ class BudgetRouter(Grading):
         self._promotions.look()
         self._others.look()
         pacer = self._averages.of(task.group)
-        policy = self.policy
         budget = pacer.budget if per_task is None else self._allowed(pacer.budget, per_task)
-        prediction = policy.predict([task])
-        target = pacer.target() * budget.per_task / pacer.budget.per_task
-        choice = policy.choose(prediction, target, floor=self.exploration)
-        probabilities, lam = choice.probabilities[0], choice.lam
+        part_of = thread_id or run_id or decision_id
+        turn = self._serving.turn(task, pacer, per_task=budget.per_task, floor=self.exploration, run=part_of)
+        probabilities = turn.propensities
         if strategy is not None:
             action = self.menu.action(strategy)
             probabilities = np.eye(len(self.menu))[action]
         else:
             is_asking = decision_id is not None and budget.on_shortage == "ask"
-            draw = _draw_of(decision_id or "", self.ledger.salt) if is_asking else self._drawn()
-            cumulative = np.cumsum(probabilities)
+            draw = lot_of(decision_id or "", salt=self.ledger.salt) if is_asking else self._drawn()
+            cumulative = np.cumsum(turn.choice.probabilities[0])
             action = int(np.searchsorted(cumulative / cumulative[-1], draw, side="right"))
         reason: Reason = "policy" if strategy is None else "forced"
         executed = self.menu.root[action]
@@ -228,19 +229,21 @@ class BudgetRouter(Grading):
                 probabilities, reason = np.eye(len(self.menu))[action], "capped"
         return self._recorded(
             task,
-            prediction,
+            turn.prediction,
             action,
-            policy=policy,
+            policy=turn.policy,
             pacer=pacer,
+            table=turn.table,
             budget=budget,
-            lam=lam,
-            promised=choice.spend,
+            lam=turn.choice.lam,
+            promised=turn.choice.spend,
             id=decision_id,
             strategy=executed,
             propensities=dict(zip(self.menu.names, probabilities.tolist(), strict=True)),
             run_id=run_id,
             thread_id=thread_id,
             reason=reason,
+            shadow=turn.shadow,
             began=began,
         )
 
@@ -257,11 +260,12 @@ class BudgetRouter(Grading):
             task: that it was made for.
             answers: normalised answer of each sample that arrived, `None` where a reply held none; a receipt's `answers`.
         """
-        began, policy, pacer = now(), self.policy, self._averages.of(task.group)
+        began, pacer = now(), self._averages.of(task.group)
+        policy, table = self._serving.of(decision.policy_version)
         prediction = policy.predict([task])
         if prediction.accuracy is None or decision.strategy.settings_key not in {one.settings_key for one in self.menu}:
             return None
-        target = pacer.target() * decision.budget.per_task / pacer.budget.per_task
+        target = pacer.target(table) * decision.budget.per_task / pacer.budget.per_task
         lam = policy.choose(prediction, target, floor=self.exploration).lam
         votes = Counter(answer for answer in answers if answer is not None)
         look = second_look(
@@ -286,6 +290,7 @@ class BudgetRouter(Grading):
             action,
             policy=policy,
             pacer=pacer,
+            table=table,
             budget=decision.budget,
             lam=lam,
             promised=0.0,
@@ -341,6 +346,7 @@ class BudgetRouter(Grading):
         *,
         policy: Policy,
         pacer: Pacer,
+        table: str | None,
         budget: Budget,
         lam: float,
         promised: float,
@@ -369,7 +375,7 @@ class BudgetRouter(Grading):
             standing = self.ledger.record_decision(decision, task, self.menu)
             if standing == decision or self.ledger.decision(standing.id).settlement is None:
                 allowed = 0.0 if decision.reason == "reconsidered" else standing.budget.per_task
-                pacer.decided(standing.id, standing.expected_cost, promised=promised, allowed=allowed)
+                pacer.decided(standing.id, standing.expected_cost, promised=promised, allowed=allowed, table=table)
                 is_new = standing == decision
                 self.watchers.tell(lambda watcher: watcher.decided(standing, began=began, is_new=is_new))
         except BaseException:
@@ -472,13 +478,8 @@ class BudgetRouter(Grading):
         return settlement
 
     def reload(self) -> bool:
-        """Serve the policy that the registry has promoted, if it is another one; tell whether it changed.
+        """Serve what the registry has rolled out, if it is something else; tell whether it changed.
 
-        A policy that cannot be read, or a registry that does not answer, leaves the present one serving, and is logged.
+        A policy that cannot be read, or a registry that does not answer, leaves what serves now, and is logged.
         """
         return False if self._is_pinned else self._serving.reload()
-
-
-def _draw_of(decision_id: str, salt: str) -> float:
-    """The draw of an id, in [0, 1): who was asked about a strategy finds it drawn again when the decision is made anew."""
-    return int(hash_text(decision_id, salt=salt)[:13], 16) / 16**13

@@ -8,6 +8,12 @@ from budget_router_sql.schema import VERSION_TABLE
 def back_to_the_first_schema(execute: Callable[[str], object]) -> None:
     """Take away what later migrations added."""
     for statement in (
+        "DROP TABLE shadows",
+        "DROP INDEX which_policy_serves_a_menu",
+        "DROP TABLE promotions",
+        "CREATE TABLE promotions (position INTEGER PRIMARY KEY, version TEXT NOT NULL, menu_hash TEXT NOT NULL, "
+        "promoted_at TIMESTAMP NOT NULL)",
+        "CREATE INDEX which_policy_serves_a_menu ON promotions (menu_hash, position)",
         "DROP TABLE leases",
         "DROP TABLE solves",
         "DROP TABLE paces",

@@ -527,7 +527,7 @@ def test_a_registry_that_does_not_answer_leaves_the_policy_serving(taught, caplo
     def down(menu_hash):
         raise LedgerUnavailable("the database did not answer: look at it")
 
-    ledger.registry.active_version = down
+    ledger.registry.rollout = down
     assert serving.decide(TASK).policy_version == first
     assert "did not answer" in caplog.text
 

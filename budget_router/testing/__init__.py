@@ -1,6 +1,6 @@
 """Exams for one's own parts: whatever keeps the promises of a Protocol may stand in its place."""
 
-from budget_router.testing import caps, evidence, leases, paces, solves  # noqa: F401  # their promises are those of every ledger
+from budget_router.testing import caps, evidence, leases, paces, rollout, solves  # noqa: F401  # their promises are those of every ledger
 from budget_router.testing.answer_rule import ANSWER_RULE_PROMISES, check_answer_rule
 from budget_router.testing.examples import (
     MENU,
@@ -11,6 +11,7 @@ from budget_router.testing.examples import (
     example_outcome,
     example_policy,
     example_settlement,
+    example_shadow,
     example_solve,
     recorded,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "example_outcome",
     "example_policy",
     "example_settlement",
+    "example_shadow",
     "example_solve",
     "recorded",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 from budget_router.budget import Budget
 from budget_router.ledger import Ledger
 from budget_router.menu import ExtendedCoT, Menu, SelfConsistency, SingleShot
-from budget_router.records import Call, Decision, Outcome, PolicyRecord, Sample, Settlement, Solve, Spend
+from budget_router.records import Call, Decision, Outcome, PolicyRecord, Sample, Settlement, Shadow, Solve, Spend
 from budget_router.task import Task
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -36,6 +36,17 @@ def example_decision(
         "decided_at": NOON + timedelta(minutes=minutes),
     }
     return Decision(id=decision_id, **{**facts, **fields})
+
+
+def example_shadow(policy_version: str = "p1", **fields: Any) -> Shadow:  # Any: pydantic checks the fields
+    """What a candidate would have made of a decision."""
+    facts: dict[str, Any] = {
+        "propensities": {"single_shot": 0.1 / 3, "self_consistency_5": 1 - 0.1 / 3, "extended_cot_high": 0.0},
+        "shadow_price": 0.2 / 3,
+        "expected_cost": 1024.25,
+        "expected_accuracy": 0.875,
+    }
+    return Shadow(policy_version=policy_version, **{**facts, **fields})
 
 
 def example_call(call_id: str = "c1", decision_id: str = "d1", **fields: Any) -> Call:  # Any: pydantic checks the fields

@@ -78,6 +78,10 @@ class Backend(Protocol):
         """Wait until no other process migrates, and let none begin before this transaction ends."""
         ...
 
+    def keep_others_from_promoting(self, connection: Connection) -> None:
+        """Wait until no other process rolls anything out, and let none before this transaction ends."""
+        ...
+
     def is_foreign(self, error: DBAPIError) -> bool:
         """Tell whether what stands at the address is no database of this kind at all."""
         ...

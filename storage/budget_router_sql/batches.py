@@ -10,6 +10,7 @@ from budget_router.errors import BudgetRouterError, InvalidInput, LedgerUnavaila
 from budget_router.records import Decision
 from budget_router_sql.engine import Database, told_plainly
 from budget_router_sql.entries import Entry
+from budget_router_sql.reading import shadows_of
 from budget_router_sql.rows import Row, decision_of
 from budget_router_sql.schema import (
     call_closings,
@@ -111,8 +112,8 @@ class Batches:
         again = self._keep_first(connection, entries)
         if not again:
             return {}
-        found = connection.execute(_WHOLE, {"ids": list(again)}).mappings()
-        return {row["id"]: decision_of(row) for row in found}
+        found, beside = connection.execute(_WHOLE, {"ids": list(again)}).mappings().all(), shadows_of(connection, list(again))
+        return {row["id"]: decision_of(row, beside.get(row["id"])) for row in found}
 
     def _keep_first(self, connection: Connection, entries: Sequence[Entry]) -> set[str]:
         """Write entries of a table that takes one of each decision, with their parts; tell whose were not all the first."""

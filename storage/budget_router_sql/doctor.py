@@ -147,11 +147,11 @@ def _clock(connection: Connection) -> Line:
 
 
 def _policies(backend: Backend) -> list[Line]:
-    """The policy that serves each menu, unpacked and tried as a router would."""
+    """The policies that serve each menu, aloud or in silence, unpacked and tried as a router would."""
     latest = select(func.max(promotions.c.position)).group_by(promotions.c.menu_hash)
     active = (
         select(*(policies.c[name] for name in PolicyRecord.model_fields), menus.c.strategies)
-        .join(promotions, promotions.c.version == policies.c.version)
+        .join(promotions, policies.c.version.in_((promotions.c.version, promotions.c.canary, promotions.c.shadow)))
         .outerjoin(menus, menus.c.hash == promotions.c.menu_hash)
         .where(promotions.c.position.in_(latest))
     )

@@ -13,7 +13,7 @@ from budget_router.menu import Menu
 from budget_router.records import Call, Decision, Outcome, Settlement
 from budget_router.task import Task
 from budget_router_sql.hashed_text import HashedText
-from budget_router_sql.rows import Row, call_row, decision_row, menu_row, outcome_row, sample_rows, settlement_row
+from budget_router_sql.rows import Row, call_row, decision_row, menu_row, outcome_row, sample_rows, settlement_row, shadow_row
 from budget_router_sql.schema import (
     UtcTime,
     call_closings,
@@ -24,6 +24,7 @@ from budget_router_sql.schema import (
     outcomes,
     samples,
     settlements,
+    shadows,
     task_ngrams,
 )
 
@@ -60,8 +61,12 @@ class Entry(NamedTuple):
 def decided(decision: Decision, task: Task, menu: Menu, *, store_text: str, hashed: HashedText) -> Entry:
     """A decision, with of its task's text what `store_text` lets stand."""
     row = decision_row(decision, task, with_text=store_text == "full")
-    kept = {"decision_id": decision.id, "counts": hashed.packed(task.text)} if store_text == "hash" else None
-    return Entry(decisions, decision.id, row, _offered(menu), ((task_ngrams, kept),) if kept else ())
+    beside: list[tuple[Table, Row]] = []
+    if store_text == "hash":
+        beside.append((task_ngrams, {"decision_id": decision.id, "counts": hashed.packed(task.text)}))
+    if decision.shadow is not None:
+        beside.append((shadows, shadow_row(decision.id, decision.shadow)))
+    return Entry(decisions, decision.id, row, _offered(menu), tuple(beside))
 
 
 @lru_cache(_MANY_MENUS)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic_core import from_json
 from sqlalchemy import BindParameter, Connection, Select, bindparam, select
 
-from budget_router.evidence import Drawn, Evidence
+from budget_router.evidence import Drawn, Evidence, Shadowed
 from budget_router.menu import Escalate
 from budget_router.records import Spent
 from budget_router_sql.backend import Backend
@@ -24,7 +24,7 @@ from budget_router_sql.engine import Database
 from budget_router_sql.hashed_text import HashedText
 from budget_router_sql.reading import WITH_MENU, Window, assembled, in_window, ngrams_of
 from budget_router_sql.rows import budget_of, menu_of, strategy_of
-from budget_router_sql.schema import call_closings, decisions, menus, outcomes, samples, settlements
+from budget_router_sql.schema import call_closings, decisions, menus, outcomes, samples, settlements, shadows
 
 AT_ONCE = 2048
 """Decisions of a stretch: some megabytes, and some hundredths of a second of a database's work."""
@@ -53,9 +53,11 @@ _SETTLED = in_window(
         *(settlements.c[name] for name in ("status", "answer_key", *_SPENT)),
         outcomes.c.score,
         outcomes.c.answer_scores,
-        *(decisions.c[name] for name in ("policy_version", "shadow_price", "expected_cost", "expected_accuracy", "budget")),
+        *(decisions.c[name] for name in ("policy_version", "shadow_price", "expected_cost", "expected_accuracy", "budget", "run_id")),
+        *(shadows.c[name].label(f"shadow_{name}") for name in ("policy_version", "propensities", "expected_cost")),
     )
     .join(settlements)
+    .outerjoin(shadows, shadows.c.decision_id == decisions.c.id)
     .outerjoin(outcomes, outcomes.c.position == _LATEST)
 )
 _IDS: BindParameter[str] = bindparam("ids", expanding=True)
@@ -113,6 +115,7 @@ def _by_column(backend: Backend, connection: Connection, hashed: HashedText, str
     columns = backend.by_column(connection, _SETTLED, stretch.bounds)
     ids, task_ids, thread_ids, groups, moments, texts, metadata, features, versions, menu_hashes, settings, *rest = columns
     propensities, reasons, statuses, answers, prompts, completions, money, seconds, scores, answer_scores, *promised = rest
+    *promised, budgets, run_ids, shadowing, chances, shadow_costs = promised
     n_rows, strategy = len(ids), {text: strategy_of(text) for text in set(settings)}
     menu = {name: menu_of(text) for name, text in connection.execute(_OFFERED)}
     counts = ngrams_of(connection, [name for name, text in zip(ids, texts, strict=True) if text is None], hashed)
@@ -155,8 +158,10 @@ def _by_column(backend: Backend, connection: Connection, hashed: HashedText, str
             scores,
             [_parsed(text or "{}") for text in answer_scores],
             ids,
-            *promised[:-1],
-            map(budget_of, promised[-1]),
+            *promised,
+            map(budget_of, budgets),
+            run_ids,
+            map(_shadowed, shadowing, chances, shadow_costs),
         )
     )
 
@@ -174,6 +179,10 @@ def _parsed(text: str) -> dict[str, Any]:  # Any: what JSON holds
     if not isinstance(found, dict):
         raise TypeError("no JSON object")
     return found
+
+
+def _shadowed(version: str | None, propensities: str, expected_cost: float) -> Shadowed | None:
+    return None if version is None else Shadowed(version, _chances(propensities), expected_cost)
 
 
 @lru_cache(_MANY_TEXTS)

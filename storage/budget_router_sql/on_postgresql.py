@@ -22,6 +22,7 @@ STATEMENT_SECONDS = 60.0
 """Longest statement, where neither the role nor the URL sets a limit: far beyond a batch of ours, within a worker's patience."""
 _SYNCHRONOUS_COMMIT: dict[Durability, str] = {"queued": "off", "committed": "local", "durable": "on"}
 _MIGRATING = 0x6275_6467_6574  # one lock for all ledgers of a database: migrations are rare and short
+_PROMOTING = _MIGRATING + 1  # likewise
 
 _TAKEN = "23505"
 """A key that another writer took since it was looked for."""
@@ -121,6 +122,10 @@ class PostgreSql:
         for limit in ("lock_timeout", "statement_timeout"):
             connection.execute(select(func.set_config(limit, "0", True)))  # of this transaction alone
         connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
+
+    def keep_others_from_promoting(self, connection: Connection) -> None:
+        """Wait until no other process rolls anything out, and let none before this transaction ends."""
+        connection.execute(select(func.pg_advisory_xact_lock(_PROMOTING)))
 
     def is_foreign(self, error: DBAPIError) -> bool:  # noqa: ARG002  # what speaks PostgreSQL's protocol is one
         """Tell that a server which answers is a PostgreSQL."""

@@ -113,6 +113,9 @@ class Sqlite:
     def keep_others_from_migrating(self, connection: Connection) -> None:
         """Do nothing: whoever writes holds the file's only lock already."""
 
+    def keep_others_from_promoting(self, connection: Connection) -> None:
+        """Do nothing, as above."""
+
     def is_foreign(self, error: DBAPIError) -> bool:
         """Tell whether the file is no SQLite database."""
         return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB

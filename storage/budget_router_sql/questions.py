@@ -36,6 +36,7 @@ from budget_router_sql.schema import (
     promotions,
     samples,
     settlements,
+    shadows,
     task_ngrams,
 )
 
@@ -216,7 +217,10 @@ def orphans() -> dict[str, Question]:
         "grade_of_no_decision": (outcomes, "decision_id", decisions.c.id, outcomes.c.decision_id),
         "text_of_no_decision": (task_ngrams, "decision_id", decisions.c.id, task_ngrams.c.decision_id),
         "samples_of_no_settlement": (samples, "decision_id", settlements.c.decision_id, samples.c.decision_id),
+        "shadow_of_no_decision": (shadows, "decision_id", decisions.c.id, shadows.c.decision_id),
         "promotion_of_no_policy": (promotions, "version", policies.c.version, promotions.c.version),
+        "canary_of_no_policy": (promotions, "canary", policies.c.version, promotions.c.canary),
+        "shadowing_by_no_policy": (promotions, "shadow", policies.c.version, promotions.c.shadow),
     }
     found = {
         kind: _finding(kind, named, table if table is call_closings else None).where(_has_no(table, column, target))

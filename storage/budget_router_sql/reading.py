@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, Self
 
 from sqlalchemy import BigInteger, Connection, RowMapping, Select, Table, bindparam, func, select, tuple_
 
-from budget_router.records import Call, LoggedDecision, Outcome, Sample
+from budget_router.records import Call, LoggedDecision, Outcome, Sample, Shadow
 from budget_router_sql.engine import Database
 from budget_router_sql.hashed_text import HashedText
-from budget_router_sql.rows import call_of, decision_of, menu_of, metadata_of, outcome_of, settlement_of
+from budget_router_sql.rows import call_of, decision_of, menu_of, metadata_of, outcome_of, settlement_of, shadow_of
 from budget_router_sql.schema import (
     UtcTime,
     call_closings,
@@ -21,6 +21,7 @@ from budget_router_sql.schema import (
     outcomes,
     samples,
     settlements,
+    shadows,
     task_ngrams,
 )
 
@@ -124,9 +125,10 @@ def assembled(connection: Connection, rows: Iterable[RowMapping], hashed: Hashed
     }
     graded = _outcomes(connection, ids)
     counts = ngrams_of(connection, ids, hashed)
+    beside = shadows_of(connection, ids)
     return [
         LoggedDecision(
-            decision=decision_of(row),
+            decision=decision_of(row, beside.get(row["id"])),
             task_text=row["task_text"],
             task_ngrams=counts.get(row["id"]),
             metadata=metadata_of(row),
@@ -143,6 +145,11 @@ def ngrams_of(connection: Connection, ids: list[str], hashed: HashedText) -> dic
     """Counts of the n-grams of decisions' tasks, where they are kept in place of the text."""
     rows = connection.execute(_of(task_ngrams, ids)).mappings() if ids else ()
     return {row["decision_id"]: hashed.counts(row["counts"]) for row in rows}
+
+
+def shadows_of(connection: Connection, ids: list[str]) -> dict[str, Shadow]:
+    """What a candidate would have done beside decisions, where one watched."""
+    return {row["decision_id"]: shadow_of(row) for row in connection.execute(_of(shadows, ids)).mappings()}
 
 
 def _of(table: Table, ids: list[str]) -> Select[Any]:

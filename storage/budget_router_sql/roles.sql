@@ -26,7 +26,7 @@ $$;
 REVOKE ALL ON
     budget_router_version, meta, menus, decisions, task_ngrams, erasures, call_openings, call_closings, settlements, samples,
     outcomes, policies, promotions, cap_events, cap_accounts, cap_reservations, cap_buckets, paces,
-    solves, leases
+    solves, leases, shadows
 FROM PUBLIC, budget_router_writer, budget_router_trainer, budget_router_reader;
 
 -- what opening a ledger needs
@@ -34,10 +34,10 @@ GRANT SELECT ON budget_router_version, meta TO budget_router_writer, budget_rout
 
 -- the writer
 GRANT SELECT ON
-    menus, decisions, task_ngrams, call_openings, call_closings, settlements, samples, outcomes, policies, promotions
+    menus, decisions, task_ngrams, shadows, call_openings, call_closings, settlements, samples, outcomes, policies, promotions
 TO budget_router_writer;
 GRANT INSERT ON
-    menus, decisions, task_ngrams, call_openings, call_closings, settlements, samples, outcomes
+    menus, decisions, task_ngrams, shadows, call_openings, call_closings, settlements, samples, outcomes
 TO budget_router_writer;
 GRANT SELECT, INSERT ON cap_events, cap_accounts, cap_reservations, cap_buckets TO budget_router_writer;
 GRANT UPDATE (held, latest) ON cap_accounts TO budget_router_writer;
@@ -53,14 +53,14 @@ TO budget_router_trainer, budget_router_reader;
 
 -- the trainer
 GRANT SELECT ON
-    menus, decisions, task_ngrams, erasures, call_openings, call_closings, settlements, samples, outcomes, policies, promotions
+    menus, decisions, task_ngrams, shadows, erasures, call_openings, call_closings, settlements, samples, outcomes, policies, promotions
 TO budget_router_trainer;
 GRANT INSERT ON policies, promotions, solves, leases TO budget_router_trainer;
 GRANT UPDATE (expires_at, ended_at) ON leases TO budget_router_trainer;
 GRANT USAGE ON SEQUENCE policies_position_seq, promotions_position_seq, solves_position_seq TO budget_router_trainer;
 
 -- the reader
-GRANT SELECT ON menus, erasures, call_openings, call_closings, promotions TO budget_router_reader;
+GRANT SELECT ON menus, shadows, erasures, call_openings, call_closings, promotions TO budget_router_reader;
 GRANT SELECT (
     position, id, task_id, "group", strategy, strategy_settings, propensities, propensity, shadow_price, expected_cost,
     expected_accuracy, budget, policy_version, menu_hash, features_version, run_id, thread_id, decided_at, reason

@@ -13,7 +13,8 @@ from sqlalchemy import RowMapping
 from budget_router.budget import Budget
 from budget_router.errors import InvalidInput
 from budget_router.menu import Menu, Strategy
-from budget_router.records import Call, Decision, Outcome, PolicyRecord, Sample, Settlement, Spend
+from budget_router.records import Call, Decision, Outcome, PolicyRecord, Sample, Settlement, Shadow, Spend
+from budget_router.rollout import Rollout
 from budget_router.task import MetadataValue, Task
 
 Row = dict[str, Any]
@@ -56,8 +57,8 @@ def decision_row(decision: Decision, task: Task, *, with_text: bool) -> Row:
     }
 
 
-def decision_of(row: RowMapping) -> Decision:
-    """The decision that `decision_row` wrote."""
+def decision_of(row: RowMapping, shadow: Shadow | None = None) -> Decision:
+    """The decision that `decision_row` wrote, and what stands beside it."""
     return Decision(
         id=row["id"],
         task_id=row["task_id"],
@@ -76,7 +77,19 @@ def decision_of(row: RowMapping) -> Decision:
         thread_id=row["thread_id"],
         decided_at=row["decided_at"],
         reason=row["reason"],
+        shadow=shadow,
     )
+
+
+def shadow_row(decision_id: str, shadow: Shadow) -> Row:
+    """What a candidate would have done beside a decision."""
+    return {"decision_id": decision_id, **vars(shadow), "propensities": _json(shadow.propensities)}
+
+
+def shadow_of(row: RowMapping) -> Shadow:
+    """What `shadow_row` wrote."""
+    facts = {name: row[name] for name in Shadow.model_fields}
+    return Shadow(**{**facts, "propensities": _PROBABILITIES.validate_json(row["propensities"])})
 
 
 def metadata_of(row: RowMapping) -> dict[str, MetadataValue]:
@@ -161,6 +174,32 @@ def policy_row(policy: PolicyRecord) -> Row:
 def policy_of(row: RowMapping | Row) -> PolicyRecord:
     """The policy that `policy_row` wrote."""
     return PolicyRecord(**{**row, "evidence": _EVIDENCE.validate_json(row["evidence"])})
+
+
+def rollout_row(rollout: Rollout) -> Row:
+    """Who decides a menu's tasks."""
+    return {
+        "version": rollout.active,
+        "menu_hash": rollout.menu_hash,
+        "promoted_at": rollout.began_at,
+        "canary": rollout.canary,
+        "share": rollout.share or None,
+        "shadow": rollout.shadow,
+        "reason": rollout.reason,
+    }
+
+
+def rollout_of(row: RowMapping) -> Rollout:
+    """What `rollout_row` wrote."""
+    return Rollout(
+        menu_hash=row["menu_hash"],
+        active=row["version"],
+        canary=row["canary"],
+        share=row["share"] or 0.0,
+        shadow=row["shadow"],
+        reason=row["reason"],
+        began_at=row["promoted_at"],
+    )
 
 
 def _json(value: object) -> str:

@@ -30,7 +30,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0006"
+REVISION = "0007"
 """Migration that the tables below are the result of."""
 VERSION_TABLE = "budget_router_version"
 
@@ -147,6 +147,21 @@ decisions = Table(
 task_ngrams = Table("task_ngrams", metadata, _of_a_decision(primary_key=True), Column("counts", LargeBinary, nullable=False))
 """Of decisions whose task's text is stored hashed alone; see `hashed_text`."""
 
+shadows = Table(
+    "shadows",
+    metadata,
+    _of_a_decision(primary_key=True),
+    Column("policy_version", Text, nullable=False),
+    Column("propensities", Json, nullable=False),
+    Column("shadow_price", Double, nullable=False),
+    Column("expected_cost", Double, nullable=False),
+    Column("expected_accuracy", Double),
+    CheckConstraint("shadow_price >= 0", name="shadow_price_is_not_negative"),
+    CheckConstraint("expected_cost >= 0", name="expected_cost_is_not_negative"),
+    CheckConstraint("expected_accuracy >= 0 AND expected_accuracy <= 1", name="expected_accuracy_is_a_score"),
+)
+"""What a candidate that is tried in silence would have done, beside the decisions that it watched."""
+
 erasures = Table(
     "erasures",
     metadata,
@@ -233,11 +248,19 @@ promotions = Table(
     "promotions",
     metadata,
     _position(),
-    Column("version", Text, ForeignKey("policies.version"), nullable=False),
+    Column("version", Text, ForeignKey("policies.version")),
     Column("menu_hash", Text, nullable=False),
     Column("promoted_at", UtcTime, nullable=False),
+    Column("canary", Text, ForeignKey("policies.version")),
+    Column("share", Double),
+    Column("shadow", Text, ForeignKey("policies.version")),
+    Column("reason", Text, nullable=False, server_default=""),
+    CheckConstraint("(canary IS NULL) = (share IS NULL)", name="a_canary_has_a_share"),
+    CheckConstraint("share > 0 AND share < 1", name="share_is_a_part"),
     Index("which_policy_serves_a_menu", "menu_hash", "position"),
 )
+"""Who decides a menu's tasks, from each row until the next: its active version, which is none while routers serve what they began
+with, the canary that decides a share of them, and who decides in silence. See `budget_router.rollout`."""
 
 solves = Table(
     "solves",
