@@ -7,6 +7,7 @@ from budget_router.evaluating import Evaluation, evaluate
 from budget_router.evaluation import Gate, Verdict
 from budget_router.explaining import Explanation, explain
 from budget_router.exporting import Export, export
+from budget_router.live_check import Limits, LiveVerdict, check_rollout
 from budget_router.log_file import LogFile
 from budget_router.memory import MemoryLedger
 from budget_router.menu import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsistency, SingleShot, Strategy
@@ -17,6 +18,7 @@ from budget_router.refreshing import Refresh, refresh
 from budget_router.reporting import report
 from budget_router.rolling_back import rollback
 from budget_router.router import BudgetRouter
+from budget_router.shadowing import ShadowResult, shadow, shadowed
 from budget_router.solving import LoggedFrontier, Solved, frontier, solve
 from budget_router.tariffs import Tariff, Tariffs
 from budget_router.task import Task
@@ -37,6 +39,8 @@ __all__ = [
     "Export",
     "ExtendedCoT",
     "Gate",
+    "Limits",
+    "LiveVerdict",
     "LogFile",
     "LoggedFrontier",
     "MemoryLedger",
@@ -47,6 +51,7 @@ __all__ = [
     "Refresher",
     "SelfConsistency",
     "Settlement",
+    "ShadowResult",
     "SingleShot",
     "Solved",
     "Spend",
@@ -55,6 +60,7 @@ __all__ = [
     "Tariffs",
     "Task",
     "Verdict",
+    "check_rollout",
     "drift",
     "evaluate",
     "explain",
@@ -65,5 +71,7 @@ __all__ = [
     "report",
     "rollback",
     "save_policy",
+    "shadow",
+    "shadowed",
     "solve",
 ]

@@ -10,6 +10,7 @@ from budget_router.evaluation.confidence_sequence import (
 from budget_router.evaluation.estimate import Estimate, clustered_mean, paired_bootstrap
 from budget_router.evaluation.gate import Condition, Gate, Verdict
 from budget_router.evaluation.judgement import Judgement, Rivals
+from budget_router.evaluation.live import Live, LiveComparison, compared
 from budget_router.evaluation.matched import HonestOracle, honest_oracle, mix_at_spend, mixes_at_spend
 from budget_router.evaluation.off_policy import OffPolicyEstimate, doubly_robust, dr, dr_terms, ips, snips
 from budget_router.evaluation.overlap import graded_share_doubt
@@ -28,6 +29,8 @@ __all__ = [
     "HonestOracle",
     "ImitationRegret",
     "Judgement",
+    "Live",
+    "LiveComparison",
     "OffPolicyEstimate",
     "Revealed",
     "Rivals",
@@ -38,6 +41,7 @@ __all__ = [
     "canary_gain",
     "clustered_mean",
     "compare",
+    "compared",
     "confidence_sequence",
     "cross_fitted",
     "doubly_robust",

@@ -22,6 +22,7 @@ from budget_router_cli import (
     reasons,
     recorder,
     reporting,
+    rollout,
     solving,
     starting,
 )
@@ -65,6 +66,7 @@ app.add_typer(learning.app)
 app.add_typer(drifting.app)
 app.add_typer(judging.app)
 app.add_typer(policies.app)
+app.add_typer(rollout.app)
 app.add_typer(reasons.app)
 app.add_typer(books.app)
 app.add_typer(reporting.app)

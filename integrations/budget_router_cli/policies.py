@@ -18,17 +18,22 @@ def policies(ledger: LedgerUrl, as_json: AsJson = False) -> None:
     """List the policies learned for the menu of the latest decision, with their evidence; the active one is marked."""
     with opened(ledger) as book:
         menu: Menu = book.latest().menu
-        active = book.registry.active_version(menu.hash)
+        stands = book.registry.rollout(menu.hash)
         records = [book.registry.load(version) for version in book.registry.versions(menu.hash)]
     if as_json:
         rows: list[dict[str, Any]] = [  # Any: JSON
-            {"version": one.version, "active": one.version == active, "created_at": one.created_at.isoformat(), **one.evidence}
+            {
+                "version": one.version,
+                "active": one.version == stands.active,
+                "created_at": one.created_at.isoformat(),
+                **one.evidence,
+            }
             for one in records
         ]
         typer.echo(json.dumps(rows, indent=1))
         return
     for one in records:
-        mark = "active" if one.version == active else ""
+        mark = {stands.active: "active", stands.canary: "canary", stands.shadow: "shadow"}.get(one.version, "")
         verdict = one.evidence.get("verdict")
         shown = str(verdict["summary"]) if isinstance(verdict, dict) else ""
         typer.echo(f"{one.version}  {one.created_at:%Y-%m-%d %H:%M}  {mark:6s}  {shown}")
@@ -37,11 +42,17 @@ def policies(ledger: LedgerUrl, as_json: AsJson = False) -> None:
 
 
 @app.command(epilog="Example: budget-router promote 77ac9cca7023 --ledger sqlite:///spend.db")
-def promote(version: Annotated[str, typer.Argument(help="As `policies` lists it.")], ledger: LedgerUrl) -> None:
-    """Let a saved policy serve; naming an older one rolls back."""
+def promote(
+    version: Annotated[str, typer.Argument(help="As `policies` lists it.")],
+    ledger: LedgerUrl,
+    share: Annotated[float, typer.Option(help="Of the tasks, in (0, 1]; below 1 it is a canary beside the active policy.")] = 1.0,
+    reason: Annotated[str, typer.Option(help="Kept with the promotion.")] = "",
+) -> None:
+    """Let a saved policy serve, all tasks or a share of them; naming an older one rolls back."""
     with opened(ledger) as book:
-        book.registry.promote(version)
-    typer.echo(f"{version} serves; routers of its menu pick it up within seconds")
+        book.registry.promote(version, share=share, reason=reason)
+    of = "" if share == 1 else f" {100 * share:g} % of the tasks"
+    typer.echo(f"{version} serves{of}; routers of its menu pick it up within seconds")
 
 
 @app.command(epilog="Example: budget-router rollback --ledger sqlite:///spend.db")

@@ -53,7 +53,10 @@ _SETTLED = in_window(
         *(settlements.c[name] for name in ("status", "answer_key", *_SPENT)),
         outcomes.c.score,
         outcomes.c.answer_scores,
-        *(decisions.c[name] for name in ("policy_version", "shadow_price", "expected_cost", "expected_accuracy", "budget", "run_id")),
+        *(
+            decisions.c[name]
+            for name in ("policy_version", "shadow_price", "expected_cost", "expected_accuracy", "budget", "run_id")
+        ),
         *(shadows.c[name].label(f"shadow_{name}") for name in ("policy_version", "propensities", "expected_cost")),
     )
     .join(settlements)
