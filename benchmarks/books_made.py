@@ -73,7 +73,7 @@ class Mould:
         cls,
         task: Task,
         name: str,
-        calls: Sequence[Call],
+        calls: tuple[Call, ...],
         answers: Sequence[str | None],
         *,
         menu: Menu = MENU,
@@ -101,7 +101,7 @@ class Mould:
                 decided_at=NOON,
             ),
             task=task,
-            calls=tuple(calls),
+            calls=calls,
             settlement=Settlement(
                 decision_id="d",
                 samples=tuple(Sample(index=index, call_id="c", answer_key=answer) for index, answer in enumerate(answers)),

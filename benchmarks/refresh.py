@@ -22,8 +22,11 @@ from benchmarks.books_made import make
 from benchmarks.facts import tell
 from benchmarks.refresh_made import BUDGET, MENU, served
 from budget_router import refreshing
+from budget_router.features import Featuriser
+from budget_router.judging import Trial
 from budget_router.outcomes import OutcomeTable
-from budget_router.policies import learned
+from budget_router.policies.learned import LearnedPolicy
+from budget_router.policies.pricing import PriceCurve
 from budget_router_sql import SqlLedger
 
 MOST_MB = 2048.0
@@ -33,12 +36,12 @@ _MIB = 2**20
 _STAGES: dict[str, tuple[tuple[Any, str], ...]] = {  # Any: classes and modules
     "read": ((SqlLedger, "evidence"),),
     "tabulate": ((OutcomeTable, "from_evidence"), (OutcomeTable, "by_task")),
-    "features": ((learned.Featuriser, "fit"), (learned.Featuriser, "transform_known")),
-    "fit": ((learned.LearnedPolicy, "_fit_models"),),
-    "predict": ((learned.LearnedPolicy, "_predict"),),
-    "price": ((learned.PriceCurve, "of"),),
+    "features": ((Featuriser, "fit"), (Featuriser, "transform_known")),
+    "fit": ((LearnedPolicy, "_fit_models"),),
+    "predict": ((LearnedPolicy, "_predict"),),
+    "price": ((PriceCurve, "of"),),
     "solve": ((refreshing, "completed"), (refreshing, "solve")),
-    "judge": ((refreshing.Trial, "cross_fitted"), (refreshing, "judged")),
+    "judge": ((Trial, "cross_fitted"), (refreshing, "judged")),
     "save": ((refreshing, "record_of"),),
 }
 """What each stage is made of: names under which its parts are found."""

@@ -31,10 +31,13 @@ from budget_router.allocation import frontier
 from budget_router.errors import ArtifactError, NotEnoughEvidence
 from budget_router.features import structural_features
 from budget_router.outcomes import OutcomeTable
-from budget_router.policies import ColdStart, Mixture, OracleImitator, Prediction, Uniform, ValuePolicy
+from budget_router.policies import ColdStart, Mixture, OracleImitator, Prediction, Uniform, ValuePolicy, sampling
+from budget_router.policies import learned as policies_learned
 from budget_router.policies.accuracy_model import MIN_TASKS
 from budget_router.policies.artifact import MAX_BYTES, policy_from, record_of
 from budget_router.policies.cold_start import maximum_entropy
+from budget_router.policies.pricing import PriceCurve
+from budget_router.policies.sampling import trained_rows
 from budget_router.records import PolicyRecord
 
 law = settings(derandomize=True, deadline=None, max_examples=80)
@@ -218,6 +221,55 @@ def test_a_log_without_a_single_known_cost_is_refused(learner):
     texts, _, accuracy, cost = world(30, seed=1)
     with pytest.raises(NotEnoughEvidence, match="cost is known in tokens: give the price"):
         learner().fit(observed_table(texts, accuracy, np.full_like(cost, np.nan)), rng=np.random.default_rng(0))
+
+
+# --- a log too long to be learned from as a whole
+
+
+def test_of_a_long_log_all_grades_of_a_rare_strategy_are_learned_from_and_even_shares_of_the_others():
+    texts, _, accuracy, cost = world(2000, seed=3)
+    table = observed_table(texts, accuracy, cost, propensities=(0.49, 0.49, 0.02)).by_task()
+    rows = trained_rows(table, np.random.default_rng(0), most=600)
+    is_rare = table.is_observed[:, THINK]
+    assert len(rows) == len(set(rows.tolist())) == 600
+    assert set(np.flatnonzero(is_rare)) <= set(rows.tolist())
+    n_votes = table.is_observed[rows, VOTE].sum()
+    assert abs(n_votes - (600 - is_rare.sum()) / 2) <= 1
+
+
+def test_of_a_log_that_is_short_enough_everything_is_learned_from(policy):
+    assert policy.n_trained_ == len(policy.table_.structure) == 500
+    assert trained_rows(policy.table_, np.random.default_rng(0), most=500).tolist() == list(range(500))
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_what_is_not_learned_from_is_predicted_held_out_and_priced_all_the_same(monkeypatch, fresh, learner):
+    monkeypatch.setattr(sampling, "MAX_TRAINED_TASKS", 400)
+    monkeypatch.setattr(policies_learned, "_AT_ONCE", 150)
+    sampled = learned(learner, n_tasks=1000)
+    texts, kinds, _, _ = world(1000, seed=1)
+    assert (sampled.n_trained_, len(sampled.held_out_.cost)) == (400, 1000)
+    assert np.isfinite(sampled.held_out_.cost).all()
+    told = dict(zip(texts, kinds, strict=True))
+    worth = sampled.held_out_.accuracy[:, THINK] - sampled.held_out_.accuracy[:, SHOT]
+    is_proof = np.array([told[text] == "proof" for text in sampled.table_.texts])
+    assert worth[is_proof].min() > worth[~is_proof].max()
+    tasks, _, _, cost = fresh
+    prediction = sampled.predict(tasks)
+    spent = (sampled.choose(prediction, 100).probabilities * cost).sum(axis=1)
+    assert abs(spent.mean() - 100) < 4 * spent.std() / np.sqrt(len(spent)) + 0.05 * 100
+
+
+@law
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 3), st.integers(0, 10_000))
+def test_the_price_curve_tells_what_a_look_at_every_price_tells(n_tasks, n_strategies, n_levels, seed):
+    rng = np.random.default_rng(seed)
+    cells = (n_tasks, n_strategies)
+    score, cost = (rng.random(cells) if not n_levels else rng.integers(0, n_levels + 1, cells) / 2 for _ in range(2))
+    prediction = Prediction(cost, score)
+    curve = PriceCurve.of(prediction)
+    looked = [(curve.choose(prediction, spend, floor=0.0).probabilities * cost).sum(axis=1).mean() for spend in curve.spend]
+    assert looked == pytest.approx(curve.spend, abs=1e-9)
 
 
 @pytest.mark.parametrize("learner", LEARNERS)

@@ -2,13 +2,15 @@
 
 import math
 import zlib
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import chain, pairwise
-from typing import Self
+from itertools import pairwise
+from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.features.reading import read
@@ -40,15 +42,15 @@ class TextProjection:
         from scipy.sparse import csr_array
         from sklearn.utils.extmath import randomized_svd
 
-        counted = [_counted(text) for text in texts]
-        documents = Counter(bucket for counts in counted for bucket in counts)
-        buckets = sorted(bucket for bucket, n_texts in documents.items() if n_texts > 1) or sorted(documents)
-        self.buckets_: IntArray = np.array(buckets, dtype=np.intp)
-        self.idf_ = np.array([math.log((1 + len(texts)) / (1 + documents[bucket])) + 1 for bucket in buckets])
+        flat = _flat(texts)
+        documents = np.bincount(flat.bucket, minlength=N_BUCKETS)
+        buckets: IntArray = np.flatnonzero(documents > 1)
+        self.buckets_ = buckets if len(buckets) else np.flatnonzero(documents)
+        self.idf_ = np.array([math.log((1 + len(texts)) / (1 + n_texts)) + 1 for n_texts in documents[self.buckets_].tolist()])
         self._index()
-        matrix = csr_array(self._weights(counted), shape=(len(texts), len(buckets)))
+        matrix = csr_array(self._weights(flat), shape=(len(texts), len(self.buckets_)))
         n_components = min(self.n_components, *matrix.shape)
-        self.axes_: FloatArray = np.empty((len(buckets), 0))
+        self.axes_: FloatArray = np.empty((len(self.buckets_), 0))
         if n_components:  # texts of signs alone have no words to stand together
             _, _, axes = randomized_svd(matrix, n_components=n_components, random_state=0)
             self.axes_ = np.ascontiguousarray(axes.T)
@@ -58,23 +60,21 @@ class TextProjection:
         """Project texts, or their n-gram counts; (n_texts, n_components), rows of unit length, zero where no word is known."""
         rows = np.empty((len(texts), self.axes_.shape[1]))
         for start in range(0, len(texts), _AT_ONCE):
-            weights, columns, ends = self._weights([_counted(text) for text in texts[start : start + _AT_ONCE]])
+            weights, columns, ends = self._weights(_flat(texts[start : start + _AT_ONCE]))
             for row, (begin, end) in enumerate(pairwise(ends.tolist()), start):
                 placed = weights[begin:end] @ self.axes_[columns[begin:end]]
                 length = math.sqrt(placed @ placed)
                 rows[row] = placed / length if length > _TINY else placed
         return rows
 
-    def _weights(self, counted: Sequence[NgramCounts]) -> tuple[FloatArray, IntArray, IntArray]:
-        """Weights and columns of all known buckets of some texts; and where each text's begin and the last one's end."""
-        bucket = np.fromiter(chain.from_iterable(counted), dtype=np.intp)
-        times = np.fromiter(chain.from_iterable(counts.values() for counts in counted), dtype=np.float64)
-        text = np.repeat(np.arange(len(counted)), [len(counts) for counts in counted])
-        columns = np.where((bucket >= 0) & (bucket < N_BUCKETS), self._column[bucket % N_BUCKETS], -1)
+    def _weights(self, flat: "_Flat") -> tuple[FloatArray, IntArray, IntArray]:
+        """Weights and columns of the known buckets of some texts; where each text's begin, and where the last one's end."""
+        columns = self._column[flat.bucket]
         is_known = columns >= 0
         columns = columns[is_known]
-        weights = np.log1p(times[is_known]) * self.idf_[columns]
-        ends = np.cumsum([0, *np.bincount(text[is_known], minlength=len(counted))])
+        weights = np.log1p(flat.times[is_known]) * self.idf_[columns]
+        text = np.repeat(np.arange(len(flat.size)), flat.size)
+        ends = np.cumsum([0, *np.bincount(text[is_known], minlength=len(flat.size))])
         for begin, end in pairwise(ends.tolist()):
             one = weights[begin:end]
             one /= math.sqrt(one @ one) or 1.0
@@ -106,6 +106,25 @@ def ngram_counts(text: str) -> Counter[int]:
     hashes = [_hash(token) for token in read(text)]
     pairs = [(first * 31 + second) % N_BUCKETS for first, second in zip(hashes, hashes[1:], strict=False)]
     return Counter([*(value % N_BUCKETS for value in hashes), *pairs])
+
+
+class _Flat(NamedTuple):
+    """The counts of many texts, one text after the other."""
+
+    bucket: NDArray[np.int32]
+    times: NDArray[np.float64]
+    size: IntArray
+    """(n_texts,) different buckets of each."""
+
+
+def _flat(texts: Sequence[str | NgramCounts]) -> _Flat:
+    bucket, times, size = array("i"), array("d"), array("q")
+    for text in texts:
+        counts = _counted(text)
+        bucket.extend(counts)
+        times.extend(counts.values())
+        size.append(len(counts))
+    return _Flat(np.array(bucket, dtype=np.int32), np.array(times), np.array(size, dtype=np.intp))
 
 
 def _counted(text: str | NgramCounts) -> NgramCounts:

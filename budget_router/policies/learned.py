@@ -65,7 +65,7 @@ class LearnedPolicy(ABC):
 
         A strategy that was graded on fewer than `MIN_TASKS` tasks is told by its neighbours where it is a setting between tried
         ones of the same knob; else it is predicted to be worth nothing, and not chosen until exploration has tried it more often.
-        Of a long log a sample is learned from, see `trained_rows`, and every row is predicted and priced.
+        Of a long log a sample is learned from, see `trained_rows` and `n_trained_`; every row is predicted and priced.
 
         Raises NotEnoughEvidence when no strategy was graded that often.
         """

@@ -9,7 +9,7 @@ MAX_TRAINED_TASKS = 50_000
 """Tasks that are learned from: a line of a few dozen slopes and trees of bounded size learn no more from a million."""
 
 
-def trained_rows(table: OutcomeTable, rng: np.random.Generator, *, most: int = MAX_TRAINED_TASKS) -> IntArray:
+def trained_rows(table: OutcomeTable, rng: np.random.Generator, *, most: int | None = None) -> IntArray:
     """Draw the rows of a table that train a policy, rising; all of them where they are not too many.
 
     Clusters are parted by the strategy, graded on the fewest tasks of all, that was graded in them, or by none having been. Each
@@ -19,8 +19,9 @@ def trained_rows(table: OutcomeTable, rng: np.random.Generator, *, most: int = M
     Args:
         table: one row per task.
         rng: of the draw; not asked where all rows are taken.
-        most: rows to draw.
+        most: rows to draw; `MAX_TRAINED_TASKS` when not given.
     """
+    most = MAX_TRAINED_TASKS if most is None else most
     n_rows = len(table.structure)
     if n_rows <= most:
         return np.arange(n_rows)
