@@ -73,7 +73,7 @@ class Mould:
         cls,
         task: Task,
         name: str,
-        calls: tuple[Call, ...],
+        calls: Sequence[Call],
         answers: Sequence[str | None],
         *,
         menu: Menu = MENU,
@@ -101,7 +101,7 @@ class Mould:
                 decided_at=NOON,
             ),
             task=task,
-            calls=calls,
+            calls=tuple(calls),
             settlement=Settlement(
                 decision_id="d",
                 samples=tuple(Sample(index=index, call_id="c", answer_key=answer) for index, answer in enumerate(answers)),
