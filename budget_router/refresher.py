@@ -20,6 +20,7 @@ from budget_router.budget import Budget
 from budget_router.errors import BudgetRouterError, InvalidInput, LeaseHeld, UnknownDecision
 from budget_router.evaluation import Gate
 from budget_router.ledger import Ledger
+from budget_router.live_check import Limits, check_rollout
 from budget_router.menu import Menu
 from budget_router.records import now
 from budget_router.refreshing import Refresh, refresh
@@ -31,14 +32,15 @@ TICK_SECONDS = 30.0
 """From one look at the triggers to the next."""
 EVERY_OUTCOMES = EveryOutcomes(500)
 """When to learn again, unless told: enough to see a strategy's accuracy move by a few points."""
+CHECK_EVERY = timedelta(minutes=5)
+"""From one look at what is live to the next, which reads all that was decided since it went live."""
 MAX_WAIT = timedelta(minutes=15)
 """Longest pause after failures in a row; each is twice as long as the one before."""
 STOP_SECONDS = 1.0
 """How long `stop` waits for a refresh that is at work."""
 
 Check = Callable[[], object]
-"""What is looked after at each tick beside the triggers, such as a rollout that may have to be undone; what it returns, if
-anything, is told."""
+"""What is looked after at each tick beside the triggers; what it returns, if anything, is told."""
 
 
 class Learn(Protocol):
@@ -93,6 +95,9 @@ class Refresher:
         menu: to choose from; that of the latest decision when not given, so that a new menu is followed.
         triggers: any of them is enough.
         gate: what a candidate must pass before it serves.
+        share: of the threads that what passed decides at first, as a canary beside the policy that serves, if there is one: it
+            decides all of them once it has proven good, and nothing is learned meanwhile. With 1 it decides all at once.
+        limits: of what is live, a canary or a policy in its first days: what is bad is taken back. See `check_rollout`.
         window: how far back decisions are learned from; all of them when not given.
         checks: called at each tick, whether or not it is time to learn; one that fails is logged, and is called again.
         learn: how; `functools.partial(refresh, learner="imitator")` for other settings.
@@ -108,6 +113,8 @@ class Refresher:
         menu: Menu | None = None,
         triggers: Sequence[Trigger] = (EVERY_OUTCOMES,),
         gate: Gate | None = None,
+        share: float = 1.0,
+        limits: Limits | None = None,
         window: timedelta | None = None,
         checks: Sequence[Check] = (),
         learn: Learn = refresh,
@@ -116,17 +123,22 @@ class Refresher:
     ) -> None:
         if not tick_seconds > 0:
             raise InvalidInput(f"tick_seconds is {tick_seconds:g}: give a number above 0")
+        if not 0 < share <= 1:
+            raise InvalidInput(f"share is {share:g}: a share of the threads lies above 0 and up to 1, such as 0.1")
         self.ledger = ledger
         self.budget = budget
         self.menu = menu
         self.triggers = tuple(triggers)
         self.gate = Gate() if gate is None else gate
+        self.share = share
+        self.limits = limits
         self.window = window
         self.checks = tuple(checks)
         self._learn = learn
         self._tick_seconds = tick_seconds
         self._clock = clock
         self._n_failures = 0
+        self._next_check: datetime | None = None
         self._not_before: datetime | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -144,8 +156,10 @@ class Refresher:
         reasons: tuple[str, ...] = ()
         try:
             menu = self.ledger.latest().menu if self.menu is None else self.menu
+            told += self._looked_after(menu, at)
+            is_on_trial = self.ledger.registry.rollout(menu.hash).canary is not None
             look = Look(self.ledger, menu=menu, unit=self.budget.unit, now=at)
-            reasons = tuple(reason for trigger in self.triggers if (reason := trigger.reason(look)))
+            reasons = () if is_on_trial else tuple(reason for trigger in self.triggers if (reason := trigger.reason(look)))
             done = self._refreshed(menu, at, reasons) if reasons else Tick(at, "nothing")
         except UnknownDecision:  # nothing was decided yet
             done = Tick(at, "nothing")
@@ -206,12 +220,20 @@ class Refresher:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
+    def _looked_after(self, menu: Menu, at: datetime) -> tuple[str, ...]:
+        """Take back what is live and bad, and let a canary decide all that is good; what was done about it."""
+        if self._next_check is not None and at < self._next_check:
+            return ()
+        self._next_check = at + CHECK_EVERY
+        verdict = check_rollout(self.ledger, menu=menu, budget=self.budget, limits=self.limits, complete=self.share < 1)
+        return (str(verdict),) if verdict.action else ()
+
     def _refreshed(self, menu: Menu, at: datetime, reasons: tuple[str, ...]) -> Tick:
         since = None if self.window is None else at - self.window
         result = self._learn(self.ledger, menu=menu, budget=self.budget, gate=self.gate, since=since)
         if not result.verdict.is_passed:
             return Tick(at, "kept", reasons, result=result)
-        result.promote()
+        result.promote(share=1.0 if self.ledger.registry.active_version(menu.hash) is None else self.share)
         return Tick(at, "promoted", reasons, result=result)
 
     def _failed(self, at: datetime, reasons: tuple[str, ...], told: tuple[str, ...], error: Exception) -> Tick:

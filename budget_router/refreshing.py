@@ -92,9 +92,13 @@ class Refresh:
         """Draw the gains with their intervals; `report` draws all else that speaks for a policy."""
         return self.gains.plot()
 
-    def promote(self) -> None:
-        """Let this policy serve, whatever the verdict; routers of the same menu pick it up within seconds."""
-        self.registry.promote(self.version)
+    def promote(self, *, share: float = 1.0) -> None:
+        """Let this policy serve, whatever the verdict; routers of the same menu pick it up within seconds.
+
+        Args:
+            share: of the threads, below 1 as a canary beside the policy that serves: see `check_rollout`.
+        """
+        self.registry.promote(self.version, share=share)
 
 
 def refresh(

@@ -39,8 +39,8 @@ class ScriptedRefresh:
     version: str
     verdict: ScriptedVerdict
 
-    def promote(self):
-        self.ledger.registry.promote(self.version)
+    def promote(self, *, share):
+        self.ledger.registry.promote(self.version, share=share)
 
 
 @dataclass
@@ -241,6 +241,18 @@ def test_checks_are_called_at_each_tick_and_none_keeps_the_others_from_it(ledger
     assert (tick.done, tick.told, tick.is_news) == ("nothing", ("rolled back p7",), True)
     assert tick.says == "rolled back p7"
     assert "a check failed" in caplog.records[0].message
+
+
+def test_what_passes_begins_as_a_canary_where_something_serves(ledger):
+    watch = refresher(ledger, EveryOutcomes(10), share=0.2)
+    decide(ledger, 10)
+    assert watch.tick().done == "promoted"
+    assert ledger.registry.rollout(MENU.hash).arms == ("p1", None, 0.0)
+    decide(ledger, 10, seed=2)
+    assert watch.tick().done == "promoted"
+    assert ledger.registry.rollout(MENU.hash).arms == ("p1", "p2", 0.2)
+    decide(ledger, 10, seed=3)
+    assert watch.tick().done == "nothing"
 
 
 # --- watching

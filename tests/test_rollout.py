@@ -16,9 +16,11 @@ from budget_router.evaluation import Live, compared
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies import ValuePolicy
 from budget_router.policies.artifact import policy_from, record_of
-from budget_router.records import Outcome, PolicyRecord, Settlement, Spend
+from budget_router.records import Outcome, PolicyRecord, Settlement, Spend, now
+from budget_router.refresher import CHECK_EVERY, Refresher
 from budget_router.testing import MENU as EXAMPLE_MENU
 from budget_router.testing import NOON, TASK, example_decision, example_policy
+from budget_router.triggers import EveryOutcomes
 from budget_router_cli.app import app
 from budget_router_sql import SqlLedger
 
@@ -294,6 +296,34 @@ def test_a_good_canary_is_completed_only_if_asked_and_an_equal_one_goes_on():
     assert book.registry.rollout(EXAMPLE_MENU.hash).arms == ("b", None, 0.0)
     equal = canary_book(accuracy=0.7)
     assert check_rollout(equal, **look, complete=True).finding == "undecided"
+
+
+def watching(book, **settings):
+    def learn(ledger, *, menu, **_):
+        raise AssertionError("nothing is learned while a canary is out")
+
+    settings = {"menu": EXAMPLE_MENU, "budget": AVERAGE, "limits": AT_ONCE, "triggers": [EveryOutcomes(1)], **settings}
+    return Refresher(book, learn=learn, **settings)
+
+
+def test_a_refresher_takes_a_bad_canary_back():
+    book = canary_book(accuracy=0.4)
+    tick = watching(book, triggers=[]).tick()
+    assert tick.says.startswith("rolled back: ")
+    assert book.registry.rollout(EXAMPLE_MENU.hash).arms == ("a", None, 0.0)
+
+
+def test_a_refresher_learns_nothing_while_a_canary_is_out_and_looks_at_it_every_few_minutes():
+    book = canary_book(accuracy=0.7)
+    watch = watching(book, share=0.5)
+    assert [watch.tick(now()).done for _ in range(2)] == ["nothing", "nothing"]
+    began = book.registry.rollout(EXAMPLE_MENU.hash).began_at
+    for seed, (version, accuracy) in enumerate({"a": 0.7, "b": 1.0}.items(), start=3):
+        decided(book, version, 400, accuracy=accuracy, began=began, seed=seed, minutes=1.0)
+    assert not watch.tick(now()).told
+    tick = watch.tick(now() + CHECK_EVERY)
+    assert tick.told[0].startswith("completed: ")
+    assert book.registry.active_version(EXAMPLE_MENU.hash) == "b"
 
 
 def test_looking_changes_nothing():

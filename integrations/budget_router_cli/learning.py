@@ -64,6 +64,9 @@ def refresh(
     margin: Annotated[float, typer.Option(help="Points that the gain's lower bound must reach; negative allows a loss.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the folds.")] = 0,
     promote: Annotated[bool, typer.Option("--promote/--no-promote", help="Let a candidate serve that the gate passes.")] = True,
+    share: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the threads that it decides at first, as a canary; see `rollout`.")
+    ] = 1.0,
     out: Annotated[Path | None, typer.Option(help="Folder to write the policy to, for load_policy.")] = None,
     report: Annotated[Path | None, typer.Option(help="HTML page to write, with the evidence in pictures.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on, and learn whenever there is a reason to.")] = False,
@@ -86,6 +89,7 @@ def refresh(
                 outcomes=outcomes,
                 on_drift=on_drift,
                 gate=gate,
+                share=share,
                 window=since,
                 learn=learn,
                 as_json=as_json,
@@ -101,7 +105,7 @@ def refresh(
             result = learn(book, menu=book.latest().menu, budget=average, since=moment(since), gate=gate, progress=progress)
         is_promoted = promote and result.verdict.is_passed and not is_file
         if is_promoted:
-            result.promote()
+            result.promote(share=share)
         if report is not None:
             told = report_of(book, menu=result.policy.menu, budget=average, version=result.version, since=moment(since))
             write_report(told, report)

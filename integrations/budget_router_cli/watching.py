@@ -32,6 +32,7 @@ def watch(
     outcomes: int | None = None,
     on_drift: bool = False,
     gate: Gate | None = None,
+    share: float = 1.0,
     window: str | None = None,
     checks: Sequence[Check] = (),
     learn: Learn = refresh,
@@ -49,8 +50,9 @@ def watch(
         outcomes: grades after which to learn again; 500 where no trigger is given.
         on_drift: whether to learn when what the policy was learned from no longer holds.
         gate: what a candidate must pass before it serves.
+        share: of the threads that it decides at first.
         window: how far back decisions are learned from, as 30d.
-        checks: called at each look, such as one that undoes a rollout.
+        checks: called at each look.
         learn: how; a `partial` of `refresh` for other settings.
         tick_seconds: from one look to the next.
         as_json: one JSON object a line.
@@ -67,6 +69,7 @@ def watch(
         budget=budget,
         triggers=triggers or [EVERY_OUTCOMES],
         gate=gate,
+        share=share,
         window=None if window is None else span(window),
         checks=checks,
         learn=learn,
