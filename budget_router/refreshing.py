@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from budget_router.judging import Trial, judged, parted, serving
 from budget_router.leases import LEASE_SECONDS, Lease
 from budget_router.ledger import Ledger, Registry
 from budget_router.menu import Menu
-from budget_router.outcomes import OutcomeTable
+from budget_router.outcomes import OutcomeTable, recent
 from budget_router.policies import OracleImitator, ValuePolicy
 from budget_router.policies.artifact import record_of
 from budget_router.policies.completion import completed
@@ -45,6 +45,7 @@ class Refresh:
     version: str
     budget: Budget
     n_decisions: int
+    """That were read and count; with a half-life, what was kept of them."""
     n_tasks: int
     n_graded: dict[str, int]
     """Tasks on which each strategy was graded, the smaller votes that a bundle prices included."""
@@ -111,6 +112,7 @@ def refresh(
     weak_labels: bool = False,
     since: datetime | None = None,
     until: datetime | None = None,
+    half_life: timedelta | None = None,
     later_share: float | None = None,
     gate: Gate | None = None,
     seed: int = 0,
@@ -130,6 +132,8 @@ def refresh(
         weak_labels: learn from ungraded votes as well, by how far their samples agree; estimates rest on grades alone.
         since: first moment of the window.
         until: end of the window.
+        half_life: age at which a decision counts half, in all that is learned, solved and estimated; all count alike when not
+            given. See `budget_router.outcomes.recent`.
         later_share: of the decisions, the latest, that judge the candidate and do not train it; when not given, all train, and
             each task is judged by a policy and a price that were fitted on the others.
         gate: that the candidate has to pass; with its defaults when not given. Every candidate is saved with its verdict.
@@ -157,6 +161,7 @@ def refresh(
             weak_labels=weak_labels,
             since=since,
             until=until,
+            half_life=half_life,
             later_share=later_share,
             gate=Gate() if gate is None else gate,
             seed=seed,
@@ -175,6 +180,7 @@ def _refreshed(
     weak_labels: bool,
     since: datetime | None,
     until: datetime | None,
+    half_life: timedelta | None,
     later_share: float | None,
     gate: Gate,
     seed: int,
@@ -182,11 +188,13 @@ def _refreshed(
 ) -> Refresh:
     evidence = _told(ledger.evidence(since=since, until=until), progress)
     table = OutcomeTable.from_evidence(evidence, menu, unit=budget.unit, columns=columns, weak_labels=weak_labels)
+    rng = np.random.default_rng(seed)
+    if half_life is not None:
+        table = recent(table, half_life, rng=rng)
     if np.isnan(table.graded).all():
         raise NotEnoughEvidence(f"none of the {len(table.task_ids)} settled decisions is graded: call router.grade first")
     progress("learning", 0, 1)
     trained, later = (table, None) if later_share is None else parted(table, later_share)
-    rng = np.random.default_rng(seed)
     policy = LEARNERS[learner]().fit(trained, rng=rng)
     progress("learning", 1, 1)
     by_task = policy.table_
@@ -219,6 +227,9 @@ def _refreshed(
             "judgement": judgement.facts(),
             "verdict": verdict.facts(),
             "gate": gate.model_dump(mode="json"),
+            "half_life_seconds": None if half_life is None else half_life.total_seconds(),
+            "later_share": later_share,
+            "n_trained": policy.n_trained_,
             "seed": seed,
         },
     )

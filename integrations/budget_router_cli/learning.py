@@ -16,6 +16,7 @@ from budget_router.evaluation.judgement import STATIC_MIX
 from budget_router.reports import write_report
 from budget_router_cli.options import LOG_FILE, MENU, AsJson, LedgerUrl, PerTask, moment, opened, opened_to_read
 from budget_router_cli.terminal import lines, progress_bars
+from budget_router_cli.watching import span
 from budget_router_cli.watching import watch as watch_ledger
 
 app = typer.Typer()
@@ -58,6 +59,9 @@ def refresh(
     weak_labels: Annotated[
         bool, typer.Option("--weak-labels", help="Learn from ungraded votes too, by how far their samples agree.")
     ] = False,
+    half_life: Annotated[
+        str | None, typer.Option(help="Age at which a decision counts half, e.g. 14d; all alike if none.")
+    ] = None,
     later: Annotated[
         float | None, typer.Option(help="Share of the decisions, the latest, that judge and do not train; else cross-fitted.")
     ] = None,
@@ -77,7 +81,14 @@ def refresh(
 ) -> None:
     """Learn a policy again from what was logged, under the menu of the latest decision; it serves if the gate passes it."""
     average, gate = Budget.parse(budget), Gate(margin=margin / 100)
-    learn = partial(refresh_ledger, learner=learner, weak_labels=weak_labels, later_share=later, seed=seed)
+    learn = partial(
+        refresh_ledger,
+        learner=learner,
+        weak_labels=weak_labels,
+        half_life=None if half_life is None else span(half_life),
+        later_share=later,
+        seed=seed,
+    )
     if watch:
         if not promote or out or report:
             raise typer.BadParameter("--watch promotes what the gate passes: leave --no-promote, --out and --report")
