@@ -218,6 +218,13 @@ def test_an_equal_canary_is_seldom_taken_back_however_often_one_looks():
     assert bad <= n_streams * risk + 4 * math.sqrt(n_streams * risk * (1 - risk))
 
 
+def test_an_equal_canary_that_has_not_failed_yet_is_not_called_good():
+    n_streams, risk = 60, 0.025
+    rng = np.random.default_rng(14)
+    lows = [compared(arrivals(rng, 1000, share=0.05, gain=0.0, accuracy=0.95), share=0.05).gain.low for _ in range(n_streams)]
+    assert sum(low > 0 for low in lows) <= n_streams * risk + 4 * math.sqrt(n_streams * risk * (1 - risk))
+
+
 def test_a_worse_canary_is_taken_back_while_it_decides_little():
     rng = np.random.default_rng(11)
     found = [(looks(arrivals(rng, 3000, share=0.1, gain=-0.2), 0.1) < 0).any() for _ in range(10)]
