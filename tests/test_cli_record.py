@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from forks import Forks, forks
 
 from budget_router import Budget, BudgetRouter, SelfConsistency, Task, load_policy
 from budget_router.errors import InvalidInput
@@ -27,7 +29,7 @@ def answer(messages):
 
 langchain.chat_models.init_chat_model = lambda name: ScriptedModel(answer, model_name=name.partition(":")[2])
 from budget_router_cli import main
-main()
+import budget_router_cli.story, budget_router.policies, sklearn.tree  # what its commands load
 """
 MENU = """
 [[strategy]]
@@ -50,12 +52,11 @@ completion = 0.4
 """
 
 
-def typed(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    root = Path(__file__).parents[1]
-    paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "PYTHONPATH": paths}
-    command = [sys.executable, "-c", SCRIPTED, *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    scratch = tmp_path_factory.mktemp("said")
+    with forks(SCRIPTED, "sys.argv.insert(0, 'budget-router'); main()", scratch, NO_COLOR="1", COLUMNS="100") as run:
+        yield run
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_a_menu_is_recorded_in_two_goes_trained_on_and_served(folder: Path) -> None:
+def test_a_menu_is_recorded_in_two_goes_trained_on_and_served(typed: Forks, folder: Path) -> None:
     command = ["record", "tasks.jsonl", "--model", "openai:tiny", "--menu", "menu.toml", "--out", "log.db", "--answer", "number"]
     part = typed(*command, "--max-spend", "0.0003:usd", "--json", folder=folder)
     whole = typed(*command, "--max-spend", "1:usd", folder=folder)
@@ -87,7 +88,7 @@ def test_a_menu_is_recorded_in_two_goes_trained_on_and_served(folder: Path) -> N
     assert router.decide(Task("What is 8 + 1?")).policy_version == json.loads(trained.stdout)["version"]
 
 
-def test_the_demo_tells_its_story_on_a_recorded_log_in_a_table_that_fits_a_terminal(folder: Path) -> None:
+def test_the_demo_tells_its_story_on_a_recorded_log_in_a_table_that_fits_a_terminal(typed: Forks, folder: Path) -> None:
     lines = [{"text": f"What is {n} + 1?", "gold": n + 1, "metadata": {"kind": "odd" if n % 2 else "even"}} for n in range(60)]
     (folder / "many.jsonl").write_text("\n".join(map(json.dumps, lines)))
     recorded = typed(
@@ -171,7 +172,7 @@ def test_a_local_server_that_speaks_openais_protocol_is_recorded_from_by_its_add
         (["--menu", "menu.toml", "--max-spend", "much"], "is not a number"),
     ],
 )
-def test_a_slip_is_told_before_anything_is_paid(words: list[str], said: str, folder: Path) -> None:
+def test_a_slip_is_told_before_anything_is_paid(words: list[str], said: str, typed: Forks, folder: Path) -> None:
     done = typed("record", "tasks.jsonl", "--model", "openai:tiny", "--out", "slip.db", *words, folder=folder)
 
     assert done.returncode == 1

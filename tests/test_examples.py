@@ -1,8 +1,8 @@
 import json
-import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from importlib.metadata import metadata
 from pathlib import Path
@@ -10,6 +10,7 @@ from uuid import uuid4
 from xml.etree import ElementTree
 
 import pytest
+from forks import Forks, forks
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.state import CompiledStateGraph
 from packaging.requirements import Requirement
@@ -20,12 +21,23 @@ SERVER = Path(__file__).parent.parent / "examples" / "langgraph_server"
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 
+IN_COMMON = "import runpy, langgraph.graph, langchain_core.prompts, budget_router_langgraph, budget_router_sql"
+
+
+@pytest.fixture(scope="module")
+def run_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Runs an example in a process of its own, where warnings are errors and only known types stand in checkpoints."""
+    run = "runpy.run_path(sys.argv[0], run_name='__main__')"
+    scratch = tmp_path_factory.mktemp("said")
+    with forks(IN_COMMON, run, scratch, LANGGRAPH_STRICT_MSGPACK="true", PYTHONWARNINGS="error") as run_apart:
+        yield run_apart
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_every_example_runs_offline_under_strict_checkpoints_and_without_a_warning(example: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "LANGGRAPH_STRICT_MSGPACK": "true", "PYTHONWARNINGS": "error"}
-    done = subprocess.run(
-        [sys.executable, str(example)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+def test_every_example_runs_offline_under_strict_checkpoints_and_without_a_warning(
+    example: Path, tmp_path: Path, run_apart: Forks
+) -> None:
+    done = run_apart(str(example), folder=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert done.stdout
