@@ -10,7 +10,7 @@ from benchmarks.faults import Line
 from budget_router import Call
 from budget_router.tokens import count_tokens
 
-N_SCHEDULES = 400
+N_SCHEDULES = 200
 
 
 def test_what_is_metered_equals_the_invoice_whatever_fails() -> None:

@@ -193,7 +193,7 @@ def ledgers(tmp_path_factory, postgres):
         yield [MemoryLedger(), in_file, on_server]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(logged=logged_decisions())
 def test_any_record_that_is_written_is_read_back_equal(ledgers, logged):
     for ledger in ledgers:
