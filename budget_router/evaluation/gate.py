@@ -139,7 +139,7 @@ class Gate(Word):
         )
 
     def _spend(self, judgement: Judgement) -> tuple[Condition, Condition]:
-        spend, unit = judgement.spend, f" {judgement.unit}"
+        spend, unit = judgement.spend, f" {judgement.unit.replace('_', ' ')}"
         limit, bound_limit = judgement.budget * self.max_spend, judgement.budget * self.max_spend_bound
         bound = spend.value + self.half_width(spend)
         return (

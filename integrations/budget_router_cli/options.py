@@ -39,6 +39,12 @@ LogUrl = Annotated[
 PerTask = Annotated[
     str, typer.Option("--budget", envvar=f"{SHARED}BUDGET", help="Average per task, as number:unit, e.g. 800:tokens.")
 ]
+PerTaskIfTold = Annotated[
+    str | None,
+    typer.Option(
+        "--budget", envvar=f"{SHARED}BUDGET", help="Average per task; what each decision was made under if none is told."
+    ),
+]
 Since = Annotated[str | None, typer.Option(help="Window, e.g. 30d, 12h, or an ISO date.")]
 Until = Annotated[str | None, typer.Option(help="End of the window, told alike.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the folds.")]

@@ -11,7 +11,7 @@ from budget_router import report as report_of
 from budget_router.errors import InvalidInput
 from budget_router.reports import Report, write_report
 from budget_router_cli.menu_file import read_menu
-from budget_router_cli.options import AsJson, LedgerUrl, moment, opened_to_read
+from budget_router_cli.options import AsJson, LedgerUrl, PerTaskIfTold, moment, opened_to_read
 from budget_router_cli.terminal import talk
 
 app = typer.Typer()
@@ -21,9 +21,7 @@ app = typer.Typer()
 def report(
     ledger: LedgerUrl,
     out: Annotated[Path, typer.Option(help="HTML page to write; one that stands there is replaced.")] = Path("report.html"),
-    budget: Annotated[
-        str | None, typer.Option(help="That spend is held against, e.g. 800:tokens; of each decision its own when not given.")
-    ] = None,
+    budget: PerTaskIfTold = None,
     since: Annotated[str | None, typer.Option(help="Window, e.g. 30d, 12h, or an ISO date.")] = None,
     until: Annotated[str | None, typer.Option(help="End of the window, told alike.")] = None,
     policy: Annotated[str | None, typer.Option(help="Version that is judged; the active one when not given.")] = None,

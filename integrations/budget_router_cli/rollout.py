@@ -9,7 +9,7 @@ import typer
 from budget_router import Budget, Limits, ShadowResult, check_rollout, shadowed
 from budget_router import shadow as shadow_policy
 from budget_router.evaluation import OffPolicyEstimate
-from budget_router_cli.options import AsJson, LedgerUrl, moment, opened
+from budget_router_cli.options import AsJson, LedgerUrl, PerTask, PerTaskIfTold, moment, opened
 from budget_router_cli.terminal import lines
 
 app = typer.Typer()
@@ -21,7 +21,7 @@ def shadow(
         str, typer.Argument(help="Version of a saved policy, `off`, or `status`: what the candidate came to so far.")
     ],
     ledger: LedgerUrl,
-    budget: Annotated[str | None, typer.Option(help="For `status`: average per task, as number:unit.")] = None,
+    budget: PerTaskIfTold = None,
     since: Annotated[str | None, typer.Option(help="For `status`: window, e.g. 30d, 12h, or an ISO date.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -42,11 +42,11 @@ def shadow(
 @app.command(epilog="Example: budget-router rollout --ledger sqlite:///spend.db --budget 800:tokens --complete")
 def rollout(
     ledger: LedgerUrl,
-    budget: Annotated[str, typer.Option(help="Average per task, as number:unit.")],
+    budget: PerTask,
     undo: Annotated[bool, typer.Option("--undo/--look", help="Take back what is bad, or only tell.")] = True,
     complete: Annotated[bool, typer.Option("--complete", help="Promote a canary that is good to decide all tasks.")] = False,
-    max_loss: Annotated[float, typer.Option(help="Accuracy that may be lost, e.g. 0.01.")] = 0.0,
-    min_gain: Annotated[float, typer.Option(help="Least gain of a good canary, e.g. -0.01.")] = 0.0,
+    max_loss: Annotated[float, typer.Option(help="Points of accuracy that may be lost, e.g. 1.")] = 0.0,
+    min_gain: Annotated[float, typer.Option(help="Points that a good canary must gain, e.g. -1.")] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Look at the canary, or at a policy in its first days, and roll back what is bad; for cron, every few minutes.
@@ -58,7 +58,7 @@ def rollout(
             book,
             menu=book.latest().menu,
             budget=Budget.parse(budget),
-            limits=Limits(max_loss=max_loss, min_gain=min_gain),
+            limits=Limits(max_loss=max_loss / 100, min_gain=min_gain / 100),
             undo=undo,
             complete=complete,
         )
