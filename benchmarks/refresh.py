@@ -36,7 +36,7 @@ _MIB = 2**20
 _STAGES: dict[str, tuple[tuple[Any, str], ...]] = {  # Any: classes and modules
     "read": ((SqlLedger, "evidence"),),
     "tabulate": ((OutcomeTable, "from_evidence"), (OutcomeTable, "by_task")),
-    "features": ((Featuriser, "fit"), (Featuriser, "transform_known")),
+    "features": ((Featuriser, "fit_transform"), (Featuriser, "transform_known")),
     "fit": ((LearnedPolicy, "_fit_models"),),
     "predict": ((LearnedPolicy, "_predict"),),
     "price": ((PriceCurve, "of"),),

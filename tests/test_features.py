@@ -176,3 +176,14 @@ def test_features_do_not_depend_on_what_was_read_before(fitted):
     alone = fitted.transform(["how many bags ?"]).tobytes()
     fitted.transform(some_texts(100, seed=2))
     assert fitted.transform(["how many bags ?"]).tobytes() == alone
+
+
+@pytest.mark.parametrize("texts", [["Add 3 and 4.", "Prove it for all n.", "Add 5 and 6."] * 3, None])
+def test_learning_and_transforming_at_once_is_the_same_as_one_after_the_other(texts):
+    structure = np.array([structural_features(text) for text in texts or ["?"] * 9])
+    facts = [{"n": number} for number in range(9)]
+    at_once = Featuriser(2)
+    told = at_once.fit_transform(structure, texts, facts)
+    apart = Featuriser(2).fit(structure, texts, facts)
+    assert at_once.version == apart.version
+    assert told.tobytes() == apart.transform_known(structure, texts, facts).tobytes()

@@ -35,11 +35,24 @@ class Featuriser:
             texts: of the same tasks, or their n-gram counts; `None` where a ledger keeps none.
             metadata: of the same tasks; `None` where nothing is known of any of them.
         """
-        self.centre_, self.scale_ = centre_and_scale(structure)
+        self._learn(structure, metadata)
         self.projection_ = None if texts is None else TextProjection(self.n_components).fit(texts)
+        return self
+
+    def fit_transform(
+        self, structure: FloatArray, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
+    ) -> FloatArray:
+        """Learn as `fit` does, and give the features of the same tasks; the words of their texts are counted once."""
+        self._learn(structure, metadata)
+        projection = TextProjection(self.n_components)
+        placed = None if texts is None else projection.fit_transform(texts)
+        self.projection_ = None if texts is None else projection
+        return self._joined(structure, placed, metadata)
+
+    def _learn(self, structure: FloatArray, metadata: Sequence[Facts] | None) -> None:
+        self.centre_, self.scale_ = centre_and_scale(structure)
         columns = Columns().fit(metadata or ())
         self.columns_ = columns if columns.width else None
-        return self
 
     def transform(self, texts: Sequence[str], metadata: Sequence[Facts] | None = None) -> FloatArray:
         """Features of texts, and of what is known of each beside; (n_texts, n_features)."""
@@ -50,9 +63,13 @@ class Featuriser:
         self, structure: FloatArray, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
     ) -> FloatArray:
         """Features of tasks whose structure is known already, and whose texts may not be, or by their n-grams alone."""
+        placed = None if self.projection_ is None or texts is None else self.projection_.transform(texts)
+        return self._joined(structure, placed, metadata)
+
+    def _joined(self, structure: FloatArray, placed: FloatArray | None, metadata: Sequence[Facts] | None) -> FloatArray:
         blocks = [standardised(structure, self.centre_, self.scale_) / math.sqrt(structure.shape[1])]
-        if self.projection_ is not None and texts is not None:
-            blocks.append(self.projection_.transform(texts))
+        if placed is not None:
+            blocks.append(placed)
         if self.columns_ is not None:
             blocks.append(self.columns_.transform([{}] * len(structure) if metadata is None else metadata))
         return np.hstack(blocks)

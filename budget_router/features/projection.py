@@ -39,32 +39,46 @@ class TextProjection:
 
     def fit(self, texts: Sequence[str | NgramCounts]) -> Self:
         """Learn from texts, or what `ngram_counts` told of them, which words stand together."""
+        self._learn(_flat(texts))
+        return self
+
+    def fit_transform(self, texts: Sequence[str | NgramCounts]) -> FloatArray:
+        """Learn from texts and project them; their words are counted once."""
+        flat = _flat(texts)
+        self._learn(flat)
+        return self._placed(flat)
+
+    def _learn(self, flat: "_Flat") -> None:
         from scipy.sparse import csr_array
         from sklearn.utils.extmath import randomized_svd
 
-        flat = _flat(texts)
+        n_texts = len(flat.size)
         documents = np.bincount(flat.bucket, minlength=N_BUCKETS)
         buckets: IntArray = np.flatnonzero(documents > 1)
         self.buckets_ = buckets if len(buckets) else np.flatnonzero(documents)
-        self.idf_ = np.array([math.log((1 + len(texts)) / (1 + n_texts)) + 1 for n_texts in documents[self.buckets_].tolist()])
+        self.idf_ = np.array([math.log((1 + n_texts) / (1 + n_with)) + 1 for n_with in documents[self.buckets_].tolist()])
         self._index()
-        matrix = csr_array(self._weights(flat), shape=(len(texts), len(self.buckets_)))
+        matrix = csr_array(self._weights(flat), shape=(n_texts, len(self.buckets_)))
         n_components = min(self.n_components, *matrix.shape)
         self.axes_: FloatArray = np.empty((len(self.buckets_), 0))
         if n_components:  # texts of signs alone have no words to stand together
             _, _, axes = randomized_svd(matrix, n_components=n_components, random_state=0)
             self.axes_ = np.ascontiguousarray(axes.T)
-        return self
 
     def transform(self, texts: Sequence[str | NgramCounts]) -> FloatArray:
         """Project texts, or their n-gram counts; (n_texts, n_components), rows of unit length, zero where no word is known."""
         rows = np.empty((len(texts), self.axes_.shape[1]))
         for start in range(0, len(texts), _AT_ONCE):
-            weights, columns, ends = self._weights(_flat(texts[start : start + _AT_ONCE]))
-            for row, (begin, end) in enumerate(pairwise(ends.tolist()), start):
-                placed = weights[begin:end] @ self.axes_[columns[begin:end]]
-                length = math.sqrt(placed @ placed)
-                rows[row] = placed / length if length > _TINY else placed
+            rows[start : start + _AT_ONCE] = self._placed(_flat(texts[start : start + _AT_ONCE]))
+        return rows
+
+    def _placed(self, flat: "_Flat") -> FloatArray:
+        rows = np.empty((len(flat.size), self.axes_.shape[1]))
+        weights, columns, ends = self._weights(flat)
+        for row, (begin, end) in enumerate(pairwise(ends.tolist())):
+            placed = weights[begin:end] @ self.axes_[columns[begin:end]]
+            length = math.sqrt(placed @ placed)
+            rows[row] = placed / length if length > _TINY else placed
         return rows
 
     def _weights(self, flat: "_Flat") -> tuple[FloatArray, IntArray, IntArray]:
