@@ -21,7 +21,7 @@ from budget_router.ledger import Registry
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.artifact import policy_from
-from budget_router.policies.contract import Prediction
+from budget_router.policies.contract import Prediction, part_of
 from budget_router.policies.learned import N_FOLDS, LearnedPolicy
 from budget_router.policies.pricing import PriceCurve
 
@@ -57,10 +57,10 @@ class Trial(NamedTuple):
         chosen, is_outside = np.empty(held_out.cost.shape), np.empty(len(fold), dtype=np.bool_)
         for one in range(N_FOLDS):
             others, inside = fold != one, fold == one
-            curve = PriceCurve.of(_part(held_out, others), billed=pooled.cost[others])
-            chosen[inside] = curve.choose(_part(held_out, inside), budget, floor=0.0).probabilities
+            curve = PriceCurve.of(part_of(held_out, others), billed=pooled.cost[others])
+            chosen[inside] = curve.choose(part_of(held_out, inside), budget, floor=0.0).probabilities
             is_outside[inside] = _is_outside(pooled.structure[inside], pooled.structure[others])
-        return cls(table, _part(held_out, row), chosen[row], is_outside[row], "cross-fitted")
+        return cls(table, part_of(held_out, row), chosen[row], is_outside[row], "cross-fitted")
 
     @classmethod
     def later(cls, policy: LearnedPolicy, table: OutcomeTable, budget: float) -> "Trial":
@@ -137,11 +137,6 @@ def serving(registry: Registry, menu: Menu, *, unit: Unit) -> LearnedPolicy | No
     except ArtifactError as error:
         _log.warning("the candidate is compared with the best static mix, for the active policy cannot serve: %s", error)
         return None
-
-
-def _part(prediction: Prediction, which: NDArray[np.bool_] | NDArray[np.intp]) -> Prediction:
-    accuracy = None if prediction.accuracy is None else prediction.accuracy[which]
-    return Prediction(prediction.cost[which], prediction.score[which], accuracy)
 
 
 def _is_outside(judged: FloatArray, trained: FloatArray) -> NDArray[np.bool_]:

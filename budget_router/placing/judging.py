@@ -18,6 +18,7 @@ from budget_router.evaluation import OffPolicyEstimate, Revealed, dr
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies import Prediction, ValuePolicy
 from budget_router.policies.accuracy_model import MIN_TASKS
+from budget_router.policies.contract import part_of
 from budget_router.policies.learned import LearnedPolicy
 
 MIN_LATER = 1_000
@@ -79,8 +80,7 @@ class Judged:
         told = self.prediction if prediction is None else prediction
         probabilities, price = np.empty(told.cost.shape), 0.0
         for policy, rows in self.folds:
-            part = Prediction(told.cost[rows], told.score[rows], None if told.accuracy is None else told.accuracy[rows])
-            choice = policy.choose(part, budget)
+            choice = policy.choose(part_of(told, rows), budget)
             probabilities[rows] = choice.probabilities
             price += choice.lam * len(rows) / len(told.cost)
         return probabilities, price
