@@ -76,15 +76,12 @@ def compared(live: Live, *, share: float, confidence: float = CONFIDENCE) -> Liv
     )
 
 
-def means(
-    terms: FloatArray, cluster: IntArray, *, degrees_of_freedom: float | None = None, confidence: float = CONFIDENCE
-) -> Estimate:
+def means(terms: FloatArray, cluster: IntArray, *, confidence: float = CONFIDENCE) -> Estimate:
     """The mean of terms with an interval that holds at all looks; without limits below `MIN_CLUSTERS` clusters.
 
     Args:
         terms: (n,).
         cluster: (n,) numbers.
-        degrees_of_freedom: of the standard error; one less than the clusters when not given.
         confidence: of both sides together.
     """
     if not len(terms):
@@ -97,7 +94,7 @@ def means(
         sequence_half_width(
             clustered_error(terms, number),
             n_clusters=float(n_clusters),
-            degrees_of_freedom=n_clusters - 1.0 if degrees_of_freedom is None else degrees_of_freedom,
+            degrees_of_freedom=n_clusters - 1.0,
             confidence=confidence,
         )
     )
