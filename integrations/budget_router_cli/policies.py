@@ -34,11 +34,16 @@ def policies(ledger: LedgerUrl, as_json: AsJson = False) -> None:
         return
     for one in records:
         mark = {stands.active: "active", stands.canary: "canary", stands.shadow: "shadow"}.get(one.version, "")
-        verdict = one.evidence.get("verdict")
-        shown = str(verdict["summary"]) if isinstance(verdict, dict) else ""
-        typer.echo(f"{one.version}  {one.created_at:%Y-%m-%d %H:%M}  {mark:6s}  {shown}")
+        typer.echo(f"{one.version}  {one.created_at:%Y-%m-%d %H:%M}  {mark:6s}  {_said(one.evidence.get('verdict'))}")
     if not records:
         talk.print("no policy was learned for this menu yet: budget-router refresh", highlight=False)
+
+
+def _said(verdict: object) -> str:
+    """What the gate said, whoever promoted it since."""
+    if not isinstance(verdict, dict):
+        return ""
+    return f"gate {'passed' if verdict['is_passed'] else 'not passed'}: {str(verdict['summary']).partition(': ')[2]}"
 
 
 @app.command(epilog="Example: budget-router promote 77ac9cca7023 --ledger sqlite:///spend.db")
