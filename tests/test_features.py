@@ -120,6 +120,12 @@ def test_of_a_million_characters_no_more_is_read_than_of_twenty_thousand(fitted,
     assert np.isfinite(fitted.transform([text])).all()
 
 
+@law
+@given(st.text(st.characters(max_codepoint=127), max_size=200))
+def test_a_text_of_ascii_characters_is_read_like_any_other(text):
+    assert read(text) == read(f"{text} é")[:-1]
+
+
 def test_of_a_long_text_its_beginning_and_its_end_are_read():
     tokens = read("first " + "x " * MAX_READ_CHARACTERS + " last")
     assert (tokens[0], tokens[-1]) == ("first", "last")

@@ -2,11 +2,9 @@
 
 import math
 import zlib
-from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -18,8 +16,10 @@ from budget_router.features.reading import read
 N_BUCKETS = 2**15
 NgramCounts = Mapping[int, int]
 """How often each bucket of hashed words and word pairs occurs in a text: all of the text that the projection learns from."""
-_AT_ONCE = 2**12
+_AT_ONCE = 2**10
 """Texts whose words are held in memory at once."""
+_MOST_HASHES = 100_000
+"""Tokens whose hashes are remembered."""
 _TINY = 1e-12
 _DIGITS = str.maketrans("123456789", "000000000")
 
@@ -39,26 +39,27 @@ class TextProjection:
 
     def fit(self, texts: Sequence[str | NgramCounts]) -> Self:
         """Learn from texts, or what `ngram_counts` told of them, which words stand together."""
-        self._learn(_flat(texts))
+        self._learn(_counted(texts))
         return self
 
     def fit_transform(self, texts: Sequence[str | NgramCounts]) -> FloatArray:
         """Learn from texts and project them; their words are counted once."""
-        flat = _flat(texts)
-        self._learn(flat)
-        return self._placed(flat)
+        parts = _counted(texts)
+        self._learn(parts)
+        return np.concatenate([self._placed(part) for part in parts])
 
-    def _learn(self, flat: "_Flat") -> None:
+    def _learn(self, parts: "list[_Counted]") -> None:
         from scipy.sparse import csr_array
         from sklearn.utils.extmath import randomized_svd
 
-        n_texts = len(flat.size)
-        documents = np.bincount(flat.bucket, minlength=N_BUCKETS)
+        counted = _Counted(*map(np.concatenate, zip(*parts, strict=True)))
+        n_texts = len(counted.size)
+        documents = np.bincount(counted.bucket, minlength=N_BUCKETS)
         buckets: IntArray = np.flatnonzero(documents > 1)
         self.buckets_ = buckets if len(buckets) else np.flatnonzero(documents)
         self.idf_ = np.array([math.log((1 + n_texts) / (1 + n_with)) + 1 for n_with in documents[self.buckets_].tolist()])
         self._index()
-        matrix = csr_array(self._weights(flat), shape=(n_texts, len(self.buckets_)))
+        matrix = csr_array(self._weights(counted), shape=(n_texts, len(self.buckets_)))
         n_components = min(self.n_components, *matrix.shape)
         self.axes_: FloatArray = np.empty((len(self.buckets_), 0))
         if n_components:  # texts of signs alone have no words to stand together
@@ -67,32 +68,27 @@ class TextProjection:
 
     def transform(self, texts: Sequence[str | NgramCounts]) -> FloatArray:
         """Project texts, or their n-gram counts; (n_texts, n_components), rows of unit length, zero where no word is known."""
-        rows = np.empty((len(texts), self.axes_.shape[1]))
-        for start in range(0, len(texts), _AT_ONCE):
-            rows[start : start + _AT_ONCE] = self._placed(_flat(texts[start : start + _AT_ONCE]))
+        return np.concatenate([self._placed(_counts(part)) for part in _parts(texts)])
+
+    def _placed(self, counted: "_Counted") -> FloatArray:
+        rows = np.zeros((len(counted.size), self.axes_.shape[1]))
+        weights, columns, ends = self._weights(counted)
+        for row, (begin, end) in zip(rows, pairwise(ends.tolist()), strict=True):
+            np.dot(weights[begin:end], self.axes_.take(columns[begin:end], axis=0), out=row)
+        length = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+        rows /= np.where(length > _TINY, length, 1.0)
         return rows
 
-    def _placed(self, flat: "_Flat") -> FloatArray:
-        rows = np.empty((len(flat.size), self.axes_.shape[1]))
-        weights, columns, ends = self._weights(flat)
-        for row, (begin, end) in enumerate(pairwise(ends.tolist())):
-            placed = weights[begin:end] @ self.axes_[columns[begin:end]]
-            length = math.sqrt(placed @ placed)
-            rows[row] = placed / length if length > _TINY else placed
-        return rows
-
-    def _weights(self, flat: "_Flat") -> tuple[FloatArray, IntArray, IntArray]:
+    def _weights(self, counted: "_Counted") -> tuple[FloatArray, IntArray, IntArray]:
         """Weights and columns of the known buckets of some texts; where each text's begin, and where the last one's end."""
-        columns = self._column[flat.bucket]
+        columns = self._column[counted.bucket]
         is_known = columns >= 0
         columns = columns[is_known]
-        weights = np.log1p(flat.times[is_known]) * self.idf_[columns]
-        text = np.repeat(np.arange(len(flat.size)), flat.size)
-        ends = np.cumsum([0, *np.bincount(text[is_known], minlength=len(flat.size))])
-        for begin, end in pairwise(ends.tolist()):
-            one = weights[begin:end]
-            one /= math.sqrt(one @ one) or 1.0
-        return weights, columns, ends
+        weights = np.log1p(counted.times[is_known]) * self.idf_[columns]
+        text = np.repeat(np.arange(len(counted.size)), counted.size)[is_known]
+        length = np.sqrt(np.bincount(text, weights=np.square(weights), minlength=len(counted.size)))
+        ends = np.cumsum([0, *np.bincount(text, minlength=len(counted.size)).tolist()])
+        return weights / length[text], columns, ends
 
     def _index(self) -> None:
         self._column = np.full(N_BUCKETS, -1)
@@ -112,39 +108,61 @@ class TextProjection:
 
 
 def ngram_counts(text: str) -> Counter[int]:
-    """Count a text's hashed words and word pairs, in the order they first occur.
+    """Count a text's hashed words and word pairs.
 
     >>> ngram_counts("two plus two").total()
     5
     """
-    hashes = [_hash(token) for token in read(text)]
-    pairs = [(first * 31 + second) % N_BUCKETS for first, second in zip(hashes, hashes[1:], strict=False)]
-    return Counter([*(value % N_BUCKETS for value in hashes), *pairs])
+    found = _counts([text])
+    return Counter(dict(zip(found.bucket.tolist(), found.times.tolist(), strict=True)))
 
 
-class _Flat(NamedTuple):
-    """The counts of many texts, one text after the other."""
+class _Counted(NamedTuple):
+    """The n-grams of many texts, one text after the other, buckets rising."""
 
     bucket: NDArray[np.int32]
-    times: NDArray[np.float64]
+    times: NDArray[np.int32]
     size: IntArray
     """(n_texts,) different buckets of each."""
 
 
-def _flat(texts: Sequence[str | NgramCounts]) -> _Flat:
-    bucket, times, size = array("i"), array("d"), array("q")
-    for text in texts:
-        counts = _counted(text)
-        bucket.extend(counts)
-        times.extend(counts.values())
-        size.append(len(counts))
-    return _Flat(np.array(bucket, dtype=np.int32), np.array(times), np.array(size, dtype=np.intp))
+def _counted(texts: Sequence[str | NgramCounts]) -> list[_Counted]:
+    return [_counts(part) for part in _parts(texts)]
 
 
-def _counted(text: str | NgramCounts) -> NgramCounts:
-    return ngram_counts(text) if isinstance(text, str) else text
+def _parts(texts: Sequence[str | NgramCounts]) -> list[Sequence[str | NgramCounts]]:
+    return [texts[start : start + _AT_ONCE] for start in range(0, max(len(texts), 1), _AT_ONCE)]
 
 
-@lru_cache(maxsize=100_000)
-def _hash(token: str) -> int:
-    return zlib.crc32(token.lower().translate(_DIGITS).encode("utf-8", "replace"))
+def _counts(texts: Sequence[str | NgramCounts]) -> _Counted:
+    words = [read(text) if isinstance(text, str) else () for text in texts]
+    n_words = np.fromiter(map(len, words), np.intp, len(words))
+    hashed = np.fromiter(map(_HASHES.__getitem__, chain.from_iterable(words)), np.int64, n_words.sum())
+    text = np.repeat(np.arange(len(texts)), n_words)
+    is_pair = text[1:] == text[:-1]
+    pairs = (hashed[:-1] * 31 + hashed[1:])[is_pair]
+    place = np.concatenate([text, text[1:][is_pair]]) * N_BUCKETS + np.concatenate([hashed, pairs]) % N_BUCKETS
+    place, times = np.unique(place, return_counts=True)
+    told = [(row, counts) for row, counts in enumerate(texts) if not isinstance(counts, str)]
+    if told:
+        place = np.concatenate(
+            [place, np.array([row * N_BUCKETS + bucket for row, counts in told for bucket in counts], np.int64)]
+        )
+        times = np.concatenate([times, np.array([one for _, counts in told for one in counts.values()], np.int64)])
+        order = np.argsort(place)
+        place, times = place[order], times[order]
+    size = np.bincount(place // N_BUCKETS, minlength=len(texts))
+    return _Counted((place % N_BUCKETS).astype(np.int32), times.astype(np.int32), size)
+
+
+class _Hashes(dict[str, int]):
+    """The hash of each token, worked out once for all texts that are read."""
+
+    def __missing__(self, token: str) -> int:
+        if len(self) >= _MOST_HASHES:
+            self.clear()
+        self[token] = found = zlib.crc32(token.lower().translate(_DIGITS).encode("utf-8", "replace"))
+        return found
+
+
+_HASHES = _Hashes()
