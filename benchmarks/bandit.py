@@ -33,7 +33,7 @@ def learned(table: OutcomeTable, *, rng: np.random.Generator) -> Callable[[Promp
         from pareto_bandit.feature_service import FeatureService
     except ImportError:
         raise SystemExit("ParetoBandit is not installed: pip install paretobandit") from None
-    texts = table.texts or ()
+    texts = tuple(table.texts or ())
     projection = TextProjection(N_COMPONENTS).fit(texts)
     known = _with_bias(projection, texts)
     models, seed = table.menu.names, int(rng.integers(2**31))

@@ -28,6 +28,7 @@ from budget_router.ledger import Ledger
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.outcomes.rows import Rows
+from budget_router.outcomes.texts import chosen_texts
 from budget_router.policies.artifact import policy_from
 from budget_router.policies.learned import LearnedPolicy
 
@@ -213,10 +214,12 @@ def _features(
 ) -> tuple[FloatArray, FloatArray]:
     """All that a policy can see of some tasks of both windows, words and facts too, learned from them together."""
     chosen = [rng.permutation(rows)[:MOST_TEXTS] for rows in (first, last)]
-    pairs = [(rows, row) for rows, places in zip((before, after), chosen, strict=True) for row in places.tolist()]
-    structure = np.vstack([rows.structure[places] for rows, places in zip((before, after), chosen, strict=True)])
-    texts = [rows.texts[row] for rows, row in pairs]
-    known = None if any(text is None for text in texts) else [text for text in texts if text is not None]
+    windows = before, after
+    pairs = [(rows, row) for rows, places in zip(windows, chosen, strict=True) for row in places.tolist()]
+    structure = np.vstack([rows.structure[places] for rows, places in zip(windows, chosen, strict=True)])
+    texts = [chosen_texts(rows.texts.gathered(), places) for rows, places in zip(windows, chosen, strict=True)]
+    said = [text for window in texts for text in window or ()]
+    known = said if len(said) == len(pairs) and all(said) else None
     metadata = [rows.metadata[row] for rows, row in pairs]
     features = Featuriser().fit(structure, known, metadata).transform_known(structure, known, metadata)
     n_before = len(chosen[0])

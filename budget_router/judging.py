@@ -17,6 +17,7 @@ from budget_router.budget import Budget, Unit
 from budget_router.errors import ArtifactError, NotEnoughEvidence
 from budget_router.evaluation import Judgement, Revealed, Rivals, static_mix
 from budget_router.evaluation.judgement import HeldOut
+from budget_router.features.structure import Structure
 from budget_router.ledger import Registry
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
@@ -139,6 +140,6 @@ def serving(registry: Registry, menu: Menu, *, unit: Unit) -> LearnedPolicy | No
         return None
 
 
-def _is_outside(judged: FloatArray, trained: FloatArray) -> NDArray[np.bool_]:
+def _is_outside(judged: Structure, trained: Structure) -> NDArray[np.bool_]:
     """(n_judged,) whether any feature lies below the least or above the largest that was trained on."""
     return np.asarray(((judged < trained.min(axis=0)) | (judged > trained.max(axis=0))).any(axis=1))

@@ -112,7 +112,7 @@ def _result(version: str, watched: list[Evidence], menu: Menu, budget: Budget) -
     theirs = _chances([one.shadow.propensities for one in kept if one.shadow is not None], menu)
     ours = _chances([one.propensities for one in kept], menu)
     scores, spends = (_of_tasks(log, kept) for log in (Revealed.scores(table), Revealed.spends(table)))
-    score_model, spend_model = (cross_fitted(table.structure[log.rows], log) for log in (scores, spends))
+    score_model, spend_model = (cross_fitted(table.structure[log.rows].astype(np.float64), log) for log in (scores, spends))
     graded, billed = scores.rows, spends.rows
     return ShadowResult(
         version=version,

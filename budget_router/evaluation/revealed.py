@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.errors import InvalidInput
 from budget_router.outcomes import OutcomeTable
+from budget_router.outcomes.rows import numbered
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,18 @@ class Revealed:
         """Scores of the graded decisions that a policy made; forced ones have no propensity to weigh by, weak labels no truth."""
         settled = ~np.isnan(table.cost) & ~table.is_forced[:, None]
         rows = np.flatnonzero(~np.isnan(table.graded).all(axis=1) & ~table.is_forced)
-        graded = table.rows(rows)
-        return cls(graded.graded, graded.observed_prob, graded.task_ids, tuple(table.menu.names), settled.sum(axis=0), rows)
+        return cls._of(table, table.graded, rows, settled.sum(axis=0))
 
     @classmethod
     def spends(cls, table: OutcomeTable) -> Self:
         """Spends of the settled decisions that a policy made, graded or not, in the table's unit."""
         rows = np.flatnonzero(~np.isnan(table.cost).all(axis=1) & ~table.is_forced)
-        settled = table.rows(rows)
-        return cls(settled.cost, settled.observed_prob, settled.task_ids, tuple(table.menu.names), rows=rows)
+        return cls._of(table, table.cost, rows)
+
+    @classmethod
+    def _of(cls, table: OutcomeTable, value: FloatArray, rows: IntArray, n_settled: IntArray | None = None) -> Self:
+        ids = tuple(table.task_ids[row] for row in rows.tolist())
+        return cls(value[rows], table.observed_prob[rows], ids, tuple(table.menu.names), n_settled, rows)
 
     @cached_property
     def is_observed(self) -> NDArray[np.bool_]:
@@ -67,7 +71,7 @@ class Revealed:
     @cached_property
     def task(self) -> IntArray:
         """(n,) number of each row's task, from 0."""
-        return np.unique(np.asarray(self.task_ids), return_inverse=True)[1]
+        return numbered(self.task_ids)
 
     @cached_property
     def n_tasks(self) -> int:

@@ -6,8 +6,10 @@ keeps it from being read, not from being guessed by who knows what to look for.
 
 import math
 import sys
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Self
 
@@ -25,6 +27,8 @@ MAX_NUMBERS, MAX_CATEGORIES = 32, 64
 """Columns at most: of the numbers those known of most tasks, of the categories the most frequent."""
 MIN_TASKS = 10
 """Tasks that must have a category, or a number that is not the usual one; as many must not."""
+_MOST_SHARED = 4096
+"""Facts of which is remembered what they tell, of those that tasks have in common."""
 
 
 class Columns:
@@ -38,20 +42,22 @@ class Columns:
 
     def fit(self, metadata: Sequence[Facts]) -> Self:
         """Learn which facts of these tasks, one mapping each, tell them apart."""
-        numbers: dict[int, dict[int, float]] = defaultdict(dict)
+        rows: dict[int, array[int]] = defaultdict(lambda: array("q"))
+        values: dict[int, array[float]] = defaultdict(lambda: array("d"))
         tasks_of: Counter[int] = Counter()
-        for row, facts in enumerate(metadata):
-            for name, number in _numbers(facts):
-                numbers[name][row] = number
-            tasks_of.update(_categories(facts))
-        varied = [name for name, known in numbers.items() if _n_unusual(known) >= MIN_TASKS]
-        self.numbers_: IntArray = _most_frequent({name: len(numbers[name]) for name in varied}, MAX_NUMBERS)
+        for row, (numbers, categories) in enumerate(_each(metadata)):
+            for name, number in numbers:
+                rows[name].append(row)
+                values[name].append(number)
+            tasks_of.update(categories)
+        varied = [name for name, known in values.items() if _n_unusual(known) >= MIN_TASKS]
+        self.numbers_: IntArray = _most_frequent({name: len(rows[name]) for name in varied}, MAX_NUMBERS)
         told = {category: n for category, n in tasks_of.items() if MIN_TASKS <= n <= len(metadata) - MIN_TASKS}
         self.categories_: IntArray = _most_frequent(told, MAX_CATEGORIES)
         self._index()
         known = np.full((len(metadata), len(self.numbers_)), np.nan)
         for column, name in enumerate(self.numbers_.tolist()):
-            known[list(numbers[name]), column] = list(numbers[name].values())
+            known[rows[name], column] = values[name]
         self.centre_, self.scale_ = centre_and_scale(known)
         n_told = sum(tasks_of[category] for category in self.categories_.tolist()) / max(len(metadata), 1)
         self.length_: FloatArray = np.array([math.sqrt(max(n_told, 1.0))])
@@ -66,11 +72,11 @@ class Columns:
         """Columns of tasks, (n_tasks, width)."""
         numbers = np.tile(self.centre_, (len(metadata), 1))
         categories = np.zeros((len(metadata), len(self.categories_)))
-        for row, facts in enumerate(metadata):
-            for name, number in _numbers(facts):
+        for row, (known, told) in enumerate(_each(metadata)):
+            for name, number in known:
                 if name in self._number:
                     numbers[row, self._number[name]] = number
-            for category in _categories(facts):
+            for category in told:
                 if category in self._category:
                     categories[row, self._category[category]] = 1.0
         standard = standardised(numbers, self.centre_, self.scale_) / math.sqrt(max(len(self.numbers_), 1))
@@ -104,6 +110,17 @@ class Columns:
         self._category = {category: column for column, category in enumerate(self.categories_.tolist())}
 
 
+def _each(metadata: Sequence[Facts]) -> Iterator[tuple[Sequence[tuple[int, float]], Sequence[int]]]:
+    """Numbers and categories of each task; facts that several tasks have as one object are looked at once."""
+    told: dict[int, tuple[list[tuple[int, float]], list[int]]] = {}
+    for facts in metadata:
+        if (found := told.get(id(facts))) is None:
+            found = list(_numbers(facts)), list(_categories(facts))
+            if len(told) < _MOST_SHARED:
+                told[id(facts)] = found
+        yield found
+
+
 def _numbers(facts: Facts) -> Iterator[tuple[int, float]]:
     """Hashed name and tamed value of each number that is known."""
     for name, fact in facts.items():
@@ -126,13 +143,14 @@ def _is_nan(fact: MetadataValue) -> bool:
     return isinstance(fact, float) and math.isnan(fact)
 
 
+@lru_cache(maxsize=10_000)
 def _hash(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), signed=True)
 
 
-def _n_unusual(known: Mapping[int, float]) -> int:
+def _n_unusual(known: Sequence[float]) -> int:
     """Tasks whose number is not the most usual one."""
-    return len(known) - Counter(known.values()).most_common(1)[0][1]
+    return len(known) - int(np.unique(known, return_counts=True)[1].max())
 
 
 def _most_frequent(times: Mapping[int, int], most: int) -> IntArray:

@@ -12,7 +12,7 @@ from budget_router.errors import ArtifactError
 from budget_router.features.columns import COLUMNS_VERSION, Columns, Facts
 from budget_router.features.projection import NgramCounts, TextProjection
 from budget_router.features.standardising import centre_and_scale, standardised
-from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
+from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, Structure, structural_features
 
 
 class Featuriser:
@@ -26,7 +26,7 @@ class Featuriser:
         self.n_components = n_components
 
     def fit(
-        self, structure: FloatArray, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
+        self, structure: Structure, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
     ) -> Self:
         """Learn centre and scale of the structure, the projection and the columns; without texts there is no projection.
 
@@ -40,7 +40,7 @@ class Featuriser:
         return self
 
     def fit_transform(
-        self, structure: FloatArray, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
+        self, structure: Structure, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
     ) -> FloatArray:
         """Learn as `fit` does, and give the features of the same tasks; the words of their texts are counted once."""
         self._learn(structure, metadata)
@@ -49,7 +49,7 @@ class Featuriser:
         self.projection_ = None if texts is None else projection
         return self._joined(structure, placed, metadata)
 
-    def _learn(self, structure: FloatArray, metadata: Sequence[Facts] | None) -> None:
+    def _learn(self, structure: Structure, metadata: Sequence[Facts] | None) -> None:
         self.centre_, self.scale_ = centre_and_scale(structure)
         columns = Columns().fit(metadata or ())
         self.columns_ = columns if columns.width else None
@@ -60,13 +60,13 @@ class Featuriser:
         return self.transform_known(structure, texts, metadata)
 
     def transform_known(
-        self, structure: FloatArray, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
+        self, structure: Structure, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
     ) -> FloatArray:
         """Features of tasks whose structure is known already, and whose texts may not be, or by their n-grams alone."""
         placed = None if self.projection_ is None or texts is None else self.projection_.transform(texts)
         return self._joined(structure, placed, metadata)
 
-    def _joined(self, structure: FloatArray, placed: FloatArray | None, metadata: Sequence[Facts] | None) -> FloatArray:
+    def _joined(self, structure: Structure, placed: FloatArray | None, metadata: Sequence[Facts] | None) -> FloatArray:
         blocks = [standardised(structure, self.centre_, self.scale_) / math.sqrt(structure.shape[1])]
         if placed is not None:
             blocks.append(placed)

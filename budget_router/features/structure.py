@@ -8,9 +8,14 @@ import math
 from collections import Counter
 from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 from budget_router.features.reading import read
 
 STRUCTURE_VERSION = "structure-1"
+Structure = NDArray[np.float32] | NDArray[np.float64]
+"""(n_tasks, n_structural_features); of a long log in single precision, which is what trees compare."""
 
 _KINDS: dict[str, str] = {  # the tokens that each count counts, lower case
     "operators": "- + * / = < > ^ × ÷ %",

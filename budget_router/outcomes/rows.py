@@ -13,10 +13,10 @@ from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
 from budget_router.evidence import Evidence
 from budget_router.features.columns import Facts
-from budget_router.features.projection import NgramCounts
-from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
+from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, Structure, structural_features
 from budget_router.menu import Menu
 from budget_router.outcomes.bundle import Bill, Bundle, Cell, Share, bill, pattern
+from budget_router.outcomes.texts import Texts
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
@@ -33,7 +33,7 @@ class Rows:
     """Decisions that are learned from, in the order in which they were given; (n,) each, but for what they have in common."""
 
     unit: Unit
-    texts: list[str | NgramCounts | None] = field(default_factory=list)
+    texts: Texts = field(default_factory=Texts)
     metadata: list[Facts] = field(default_factory=list)
     task_ids: list[str] = field(default_factory=list)
     cluster_ids: list[str] = field(default_factory=list)
@@ -42,13 +42,14 @@ class Rows:
     """(n_bundles,) that tell different things."""
     chances: list[Chances] = field(default_factory=list)
     """(n_chances,) that are different."""
-    _structure: "array[float]" = field(default_factory=lambda: array("d"))
+    _structure: "array[float]" = field(default_factory=lambda: array("f"))
     _bills: "array[float]" = field(default_factory=lambda: array("d"))
     _bundle: "array[int]" = field(default_factory=lambda: array("q"))
     _chance: "array[int]" = field(default_factory=lambda: array("q"))
     _moments: "array[int]" = field(default_factory=lambda: array("q"))
     _is_forced: bytearray = field(default_factory=bytearray)
     _numbers: dict[Hashable, int] = field(default_factory=dict)
+    _names: dict[str | None, str | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, evidence: Iterable[Evidence], unit: Unit) -> Self:
@@ -62,9 +63,9 @@ class Rows:
         return len(self.task_ids)
 
     @property
-    def structure(self) -> FloatArray:
+    def structure(self) -> Structure:
         """(n, n_structural_features)."""
-        return np.frombuffer(self._structure).reshape(-1, len(STRUCTURE_NAMES))
+        return np.frombuffer(self._structure, dtype=np.float32).reshape(-1, len(STRUCTURE_NAMES))
 
     @property
     def bills(self) -> FloatArray:
@@ -99,7 +100,7 @@ class Rows:
         self.metadata.append(one.metadata)
         self.task_ids.append(one.task_id)
         self.cluster_ids.append(one.thread_id or one.task_id)
-        self.groups.append(one.group)
+        self.groups.append(self._names.setdefault(one.group, one.group))
         self._moments.append((one.decided_at - _EPOCH) // _MICROSECOND)
         self._structure.extend(structure)
         self._bills.extend(bill(one, self.unit))

@@ -13,11 +13,13 @@ from budget_router.budget import Unit
 from budget_router.errors import NotEnoughEvidence
 from budget_router.evidence import Evidence
 from budget_router.features.columns import Columns, Facts
-from budget_router.features.projection import NgramCounts
+from budget_router.features.structure import Structure
 from budget_router.menu import Escalate, Menu
 from budget_router.outcomes.bundle import Bundle
-from budget_router.outcomes.rows import Cells, Chances, Rows, numbered, summed
-from budget_router.outcomes.stages import Composed, Stages, composed
+from budget_router.outcomes.pooling import pooled, spread
+from budget_router.outcomes.rows import Cells, Chances, Rows, numbered
+from budget_router.outcomes.stages import Stages
+from budget_router.outcomes.texts import Said, chosen_texts
 from budget_router.outcomes.weak_labels import WeakLabels
 from budget_router.records import LoggedDecision
 
@@ -36,9 +38,9 @@ class OutcomeTable:
 
     menu: Menu
     unit: Unit
-    texts: tuple[str | NgramCounts, ...] | None
+    texts: Sequence[Said] | None
     """(n,) text of each row's task, or the counts of its n-grams, none where it was erased; `None` when none was kept."""
-    structure: FloatArray
+    structure: Structure
     """(n, n_structural_features) of each row's task."""
     task_ids: tuple[str, ...]
     """(n,) rows of one id are about one task: they stay on one side of any split."""
@@ -126,7 +128,11 @@ class OutcomeTable:
         Raises:
             NotEnoughEvidence: no decision is left.
         """
-        rows = Rows.of(evidence, unit)
+        return cls.from_rows(Rows.of(evidence, unit), menu, columns=columns, weak_labels=weak_labels)
+
+    @classmethod
+    def from_rows(cls, rows: Rows, menu: Menu, *, columns: Collection[str] | None = None, weak_labels: bool = False) -> Self:
+        """Build the table from decisions that were gathered by columns: see `from_evidence`."""
         weak = None
         if weak_labels:
             weak = WeakLabels.fit(zip(rows.task_ids, map(rows.bundles.__getitem__, rows.bundle), strict=True))
@@ -143,10 +149,8 @@ class OutcomeTable:
             told = [{name: facts[name] for name in facts if name in columns} for facts in told]
         table = cls(
             menu=menu,
-            unit=unit,
-            texts=None
-            if all(text is None for text in rows.texts)
-            else tuple({} if text is None else text for text in rows.texts),
+            unit=rows.unit,
+            texts=rows.texts.gathered(),
             structure=rows.structure,
             task_ids=tuple(rows.task_ids),
             accuracy=accuracy,
@@ -156,7 +160,7 @@ class OutcomeTable:
             is_forced=rows.is_forced,
             cluster_ids=tuple(rows.cluster_ids),
             stages=stages,
-            doubt=None if stages is None else _spread(1 - stages.accepted, stages.actions, len(menu)),
+            doubt=None if stages is None else spread(1 - stages.accepted, stages.actions, len(menu)),
             metadata=tuple(told),
             is_weak=is_weak[rows.bundle][:, None] & ~np.isnan(accuracy) if weak_labels else None,
             groups=tuple(rows.groups),
@@ -192,41 +196,24 @@ class OutcomeTable:
         """
         task = self.pool
         first = np.unique(task, return_index=True)[1]
-        n_tasks = len(first)
-
-        def total(cells: FloatArray | NDArray[np.bool_]) -> FloatArray:
-            return summed(np.nan_to_num(cells), task, n_tasks)
-
-        n_graded = total(~np.isnan(self.graded))
-        is_weak = (n_graded == 0) & (total(self.is_observed) > 0)
-        is_counted = np.where(n_graded[task] > 0, ~np.isnan(self.graded), self.is_observed)
-        precision = np.where(is_counted, 1 / np.square(self.standard_error), 0.0)
-        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 is an unobserved cell: NaN, as it should be
-            accuracy = total(precision * np.nan_to_num(self.accuracy)) / total(precision)
-            n_alike = np.where(is_weak, total(is_counted), 1.0)
-            error = np.where(np.isnan(accuracy), np.nan, np.sqrt(n_alike / total(precision)))
-            cost = total(self.cost) / total(np.where(np.isnan(self.cost), 0.0, 1.0))
-            doubt = None if self.doubt is None else total(self.doubt) / total(np.where(np.isnan(self.doubt), 0.0, 1.0))
-            unseen = np.exp(total(np.log1p(-np.minimum(self.observed_prob, 1 - 1e-12))))
-        if self.stages is not None:
-            actions = self.stages.actions
-            told = composed(self.stages, self.observed_prob[:, actions], task, n_tasks)
-            other = Composed(*(_spread(part, actions, len(self.menu)) for part in told))
-            is_open = (np.isnan(accuracy) | is_weak) & ~np.isnan(other.accuracy)
-            accuracy, error = np.where(is_open, other.accuracy, accuracy), np.where(is_open, other.standard_error, error)
-            cost = np.where(np.isnan(cost), other.cost, cost)
-            unseen = np.fmin(unseen, other.unseen_prob)
-            is_weak &= ~is_open
+        told = pooled(self, task)
         return replace(
-            self.rows(first),
+            self,
+            texts=chosen_texts(self.texts, first),
+            structure=self.structure[first],
+            task_ids=tuple(self.task_ids[row] for row in first.tolist()),
+            accuracy=told.accuracy,
+            standard_error=told.standard_error,
+            observed_prob=told.observed_prob,
+            cost=told.cost,
+            is_forced=self.is_forced[first],
             cluster_ids=self._clusters_by_task(first),
-            accuracy=accuracy,
-            standard_error=error,
-            observed_prob=1 - unseen,
-            cost=cost,
             stages=None,
-            doubt=doubt,
-            is_weak=None if self.is_weak is None else is_weak,
+            doubt=None if self.doubt is None else told.doubt,
+            metadata=None if self.metadata is None else tuple(self.metadata[row] for row in first.tolist()),
+            is_weak=None if self.is_weak is None else told.is_weak,
+            groups=None if self.groups is None else tuple(self.groups[row] for row in first.tolist()),
+            decided_at=None if self.decided_at is None else self.decided_at[first],
         )
 
     def _clusters_by_task(self, first: IntArray) -> tuple[str, ...] | None:
@@ -242,7 +229,7 @@ class OutcomeTable:
         """The table of some of its rows."""
         return replace(
             self,
-            texts=None if self.texts is None else tuple(self.texts[row] for row in chosen),
+            texts=chosen_texts(self.texts, chosen),
             structure=self.structure[chosen],
             task_ids=tuple(self.task_ids[row] for row in chosen),
             cluster_ids=None if self.cluster_ids is None else tuple(self.cluster_ids[row] for row in chosen),
@@ -279,15 +266,9 @@ def _told_apart(task: IntArray, metadata: Sequence[Facts] | None) -> IntArray:
     if metadata is None:
         return np.zeros(0, dtype=np.intp)
     first = np.unique(task, return_index=True)[1][task].tolist()
-    differs = np.fromiter((facts != metadata[one] for one, facts in zip(first, metadata, strict=True)), np.bool_, len(first))
+    alike = ((metadata[one], facts) for one, facts in zip(first, metadata, strict=True))
+    differs = np.fromiter((one is not other and one != other for one, other in alike), np.bool_, len(first))
     return np.flatnonzero((np.bincount(task, weights=differs) > 0)[task])
-
-
-def _spread(cells: FloatArray, actions: IntArray, n_strategies: int) -> FloatArray:
-    """Cells of some columns in their places, NaN in all others."""
-    spread = np.full((len(cells), n_strategies), np.nan)
-    spread[:, actions] = cells
-    return spread
 
 
 def _observed_prob(chances: Chances, menu: Menu) -> FloatArray:

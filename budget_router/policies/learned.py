@@ -14,6 +14,7 @@ from budget_router.errors import NotEnoughEvidence
 from budget_router.features import Featuriser
 from budget_router.features.columns import Facts
 from budget_router.features.projection import NgramCounts
+from budget_router.features.structure import Structure
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.accuracy_model import MIN_TASKS, AccuracyModel
@@ -88,7 +89,7 @@ class LearnedPolicy(ABC):
         return self._predict(self.featuriser_.transform([task.text for task in tasks], [task.metadata for task in tasks]))
 
     def predict_known(
-        self, structure: FloatArray, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None
+        self, structure: Structure, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None
     ) -> Prediction:
         """The same of tasks as a ledger knows them; a text that was not kept says nothing.
 
