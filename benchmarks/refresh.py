@@ -22,9 +22,10 @@ from benchmarks.books_made import make
 from benchmarks.facts import tell
 from benchmarks.refresh_made import BUDGET, MENU, served
 from budget_router import refreshing
-from budget_router.features import Featuriser
+from budget_router.features import Featuriser, Tasks
 from budget_router.judging import Trial
 from budget_router.outcomes import OutcomeTable
+from budget_router.policies.held_out import Predictions
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.policies.pricing import PriceCurve
 from budget_router_sql import SqlLedger
@@ -36,9 +37,9 @@ _MIB = 2**20
 _STAGES: dict[str, tuple[tuple[Any, str], ...]] = {  # Any: classes and modules
     "read": ((SqlLedger, "evidence"),),
     "tabulate": ((OutcomeTable, "from_evidence"), (OutcomeTable, "by_task")),
-    "features": ((Featuriser, "fit_transform"), (Featuriser, "transform_known")),
+    "features": ((Featuriser, "fit_transform"),),
     "fit": ((LearnedPolicy, "_fit_models"),),
-    "predict": ((LearnedPolicy, "_predict"),),
+    "predict": ((Predictions, "put"), (Tasks, "map"), (LearnedPolicy, "predict_table")),
     "price": ((PriceCurve, "of"),),
     "solve": ((refreshing, "completed"), (refreshing, "solve")),
     "judge": ((Trial, "cross_fitted"), (refreshing, "judged")),

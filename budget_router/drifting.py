@@ -24,11 +24,11 @@ from budget_router.evaluation.drift import (
 from budget_router.evaluation.inputs import category_moved, number_moved, told_apart
 from budget_router.evidence import Evidence
 from budget_router.features import STRUCTURE_NAMES, Featuriser
+from budget_router.features.texts import chosen_texts
 from budget_router.ledger import Ledger
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.outcomes.rows import Rows
-from budget_router.outcomes.texts import chosen_texts
 from budget_router.policies.artifact import policy_from
 from budget_router.policies.learned import LearnedPolicy
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from budget_router.allocation import FloatArray
 from budget_router.errors import ArtifactError
+from budget_router.features import Tasks
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
 from budget_router.frames import frame
 from budget_router.ledger import Ledger
@@ -154,7 +155,7 @@ def _predicted(policy: LearnedPolicy, entry: LoggedDecision) -> tuple[Prediction
     is_told = decision.features_version == STRUCTURE_VERSION and len(structure) == len(STRUCTURE_NAMES)
     if not is_told:
         structure = structural_features(entry.task_text or "")
-    prediction = policy.predict_known(np.array([structure]), None if text is None else [text], [entry.metadata])
+    prediction = policy.predict_known(Tasks(np.array([structure]), None if text is None else [text], [entry.metadata]))
     if decision.strategy.name not in entry.menu.names:
         return prediction, ""
     cost = float(prediction.cost[0, entry.menu.action(decision.strategy.name)])

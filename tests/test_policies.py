@@ -32,7 +32,6 @@ from budget_router.errors import ArtifactError, NotEnoughEvidence
 from budget_router.features import structural_features
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies import ColdStart, Mixture, OracleImitator, Prediction, Uniform, ValuePolicy, sampling
-from budget_router.policies import learned as policies_learned
 from budget_router.policies.accuracy_model import MIN_TASKS
 from budget_router.policies.artifact import MAX_BYTES, policy_from, record_of
 from budget_router.policies.cold_start import maximum_entropy
@@ -245,7 +244,7 @@ def test_of_a_log_that_is_short_enough_everything_is_learned_from(policy):
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_what_is_not_learned_from_is_predicted_held_out_and_priced_all_the_same(monkeypatch, fresh, learner):
     monkeypatch.setattr(sampling, "MAX_TRAINED_TASKS", 400)
-    monkeypatch.setattr(policies_learned, "_AT_ONCE", 150)
+    monkeypatch.setattr("budget_router.features.tasks._AT_ONCE", 150)
     sampled = learned(learner, n_tasks=1000)
     texts, kinds, _, _ = world(1000, seed=1)
     assert (sampled.n_trained_, len(sampled.held_out_.cost)) == (400, 1000)

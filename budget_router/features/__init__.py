@@ -4,6 +4,7 @@ from budget_router.features.columns import Columns, Facts
 from budget_router.features.featuriser import Featuriser
 from budget_router.features.projection import NgramCounts, TextProjection, ngram_counts
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
+from budget_router.features.tasks import Source, Tasks
 
 __all__ = [
     "STRUCTURE_NAMES",
@@ -12,6 +13,8 @@ __all__ = [
     "Facts",
     "Featuriser",
     "NgramCounts",
+    "Source",
+    "Tasks",
     "TextProjection",
     "ngram_counts",
     "structural_features",

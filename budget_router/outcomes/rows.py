@@ -14,9 +14,9 @@ from budget_router.budget import Unit
 from budget_router.evidence import Evidence
 from budget_router.features.columns import Facts
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, Structure, structural_features
+from budget_router.features.texts import Texts
 from budget_router.menu import Menu
 from budget_router.outcomes.bundle import Bill, Bundle, Cell, Share, bill, pattern
-from budget_router.outcomes.texts import Texts
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 

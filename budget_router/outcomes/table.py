@@ -14,12 +14,13 @@ from budget_router.errors import NotEnoughEvidence
 from budget_router.evidence import Evidence
 from budget_router.features.columns import Columns, Facts
 from budget_router.features.structure import Structure
+from budget_router.features.tasks import Source, Tasks
+from budget_router.features.texts import Said, chosen_texts
 from budget_router.menu import Escalate, Menu
 from budget_router.outcomes.bundle import Bundle
 from budget_router.outcomes.pooling import pooled, spread
 from budget_router.outcomes.rows import Cells, Chances, Rows, numbered
 from budget_router.outcomes.stages import Stages
-from budget_router.outcomes.texts import Said, chosen_texts
 from budget_router.outcomes.weak_labels import WeakLabels
 from budget_router.records import LoggedDecision
 
@@ -70,6 +71,17 @@ class OutcomeTable:
     """(n,) when, UTC, to the microsecond; `None`: not known of any."""
     weak_doubts: tuple[str, ...] = ()
     """Why weak labels that were asked for were not given."""
+    far: Source | None = None
+    """The rows' tasks, where their texts are not held here."""
+
+    @property
+    def tasks(self) -> Source:
+        """(n,) what is known of each row's task before any answer."""
+        return Tasks(self.structure, self.texts, self.metadata) if self.far is None else self.far
+
+    def fetched(self) -> Self:
+        """The table with its texts held here."""
+        return self if self.far is None else replace(self, far=None, texts=self.far.here().texts)
 
     @property
     def is_observed(self) -> NDArray[np.bool_]:
@@ -200,6 +212,7 @@ class OutcomeTable:
         return replace(
             self,
             texts=chosen_texts(self.texts, first),
+            far=None if self.far is None else self.far.rows(first),
             structure=self.structure[first],
             task_ids=tuple(self.task_ids[row] for row in first.tolist()),
             accuracy=told.accuracy,
@@ -230,6 +243,7 @@ class OutcomeTable:
         return replace(
             self,
             texts=chosen_texts(self.texts, chosen),
+            far=None if self.far is None else self.far.rows(chosen),
             structure=self.structure[chosen],
             task_ids=tuple(self.task_ids[row] for row in chosen),
             cluster_ids=None if self.cluster_ids is None else tuple(self.cluster_ids[row] for row in chosen),

@@ -59,7 +59,7 @@ class Judged:
     @cached_property
     def features(self) -> tuple[FloatArray, ...]:
         """Of each fold's rows, by its own policy."""
-        return tuple(_features(policy, self.by_task.rows(rows)) for policy, rows in self.folds)
+        return tuple(policy.features_of(self.by_task.rows(rows).tasks.here()) for policy, rows in self.folds)
 
     @cached_property
     def prediction(self) -> Prediction:
@@ -198,9 +198,3 @@ def _cross_fitted(table: OutcomeTable, policy: LearnedPolicy | None, rng: np.ran
         f"cross-fitted on {len(table.task_ids):,} decisions: learned from half of the tasks, judged on the other half, both ways"
     )
     return Judged(table, by_task, tuple(folds), how)
-
-
-def _features(policy: LearnedPolicy, table: OutcomeTable) -> FloatArray:
-    if table.texts is None and policy.featuriser_.projection_ is not None:  # it reads words, and none were kept
-        table = replace(table, texts=({},) * len(table.task_ids))
-    return policy.featuriser_.transform_known(table.structure, table.texts, table.metadata)

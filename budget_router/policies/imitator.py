@@ -23,7 +23,7 @@ class OracleImitator(LearnedPolicy):
     """
 
     kind = "imitator"
-    _is_priced_on_its_own = True  # few classes leave little to learn by heart, and scores of twins lie far from its own
+    is_priced_on_its_own = True  # few classes leave little to learn by heart, and scores of twins lie far from its own
 
     def _fit_score(self, features: FloatArray, table: OutcomeTable) -> None:
         expected = self.expected(features)

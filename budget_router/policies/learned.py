@@ -1,10 +1,8 @@
 """Learned policies: the price is applied last, so that one of them serves every budget."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -12,22 +10,19 @@ from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
 from budget_router.errors import NotEnoughEvidence
 from budget_router.features import Featuriser
-from budget_router.features.columns import Facts
-from budget_router.features.projection import NgramCounts
-from budget_router.features.structure import Structure
+from budget_router.features.tasks import Tasks
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.accuracy_model import MIN_TASKS, AccuracyModel
 from budget_router.policies.contract import Choice, Prediction, part_of
 from budget_router.policies.cost_model import CostModel
+from budget_router.policies.held_out import Forecast, Level, Predictions
 from budget_router.policies.knobs import Between, interpolated, untried
 from budget_router.policies.pricing import PriceCurve
 from budget_router.policies.sampling import trained_rows
 from budget_router.task import Task
 
 N_FOLDS = 5
-_AT_ONCE = 2**13
-"""Tasks whose features are held in memory at once, of those that are not learned from."""
 
 
 class LearnedPolicy(ABC):
@@ -38,7 +33,7 @@ class LearnedPolicy(ABC):
     """
 
     kind: ClassVar[str]
-    _is_priced_on_its_own: ClassVar[bool] = False
+    is_priced_on_its_own: ClassVar[bool] = False
     """Whether the price is found on the policy's own predictions, and not on those of twins, which scatter as fresh ones do."""
 
     def __init__(self, *, n_components: int = 24) -> None:
@@ -74,7 +69,7 @@ class LearnedPolicy(ABC):
         check_evidence(table)
         self.menu, self.unit = table.menu, table.unit
         trained = trained_rows(table, rng)
-        known = table if len(trained) == len(table.structure) else table.rows(trained)
+        known = table.rows(trained).fetched()
         self.n_trained_ = len(trained)
         self.featuriser_ = Featuriser(self.n_components)
         features = self.featuriser_.fit_transform(known.structure, known.texts, known.metadata)
@@ -86,31 +81,28 @@ class LearnedPolicy(ABC):
 
     def predict(self, tasks: Sequence[Task]) -> Prediction:
         """Score, cost and accuracy of every strategy on each task."""
-        return self._predict(self.featuriser_.transform([task.text for task in tasks], [task.metadata for task in tasks]))
+        return self.predict_features(self.featuriser_.transform([task.text for task in tasks], [task.metadata for task in tasks]))
 
-    def predict_known(
-        self, structure: Structure, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None
-    ) -> Prediction:
-        """The same of tasks as a ledger knows them; a text that was not kept says nothing.
-
-        Args:
-            structure: (n_tasks, n_structural_features).
-            texts: of the same tasks, or their n-gram counts.
-            metadata: of the same tasks.
-        """
-        silent: list[str | NgramCounts] = [{}] * len(structure)
-        return self._predict(self.featuriser_.transform_known(structure, silent if texts is None else texts, metadata))
+    def predict_known(self, tasks: Tasks) -> Prediction:
+        """The same of tasks as a ledger knows them; a text that was not kept says nothing."""
+        return self.predict_features(self.features_of(tasks))
 
     def predict_table(self, table: OutcomeTable) -> Prediction:
-        """The same of the task of each row of a table; a text that the ledger did not keep says nothing."""
-        found = _Predictions.empty(len(table.structure), len(self.menu))
-        for rows in _stretches(np.arange(len(table.structure))):
-            found.put(rows, self._predict(self._features(table, rows)))
+        """The same of the task of each row of a table."""
+        found = Predictions.empty(len(table.task_ids), len(self.menu))
+        for rows, prediction in table.tasks.map(self._predict_rows, np.arange(len(table.task_ids))):
+            found.put(rows, prediction)
         return found.all
 
     def predict_features(self, features: FloatArray) -> Prediction:
-        """The same of tasks whose features are known already, as `featuriser_` gives them; (n_tasks, n_features)."""
-        return self._predict(features)
+        """The same of tasks whose features are known already, as `features_of` gives them; (n_tasks, n_features)."""
+        accuracy, cost = self.expected(features)
+        return Prediction(cost, self._score(features, cost, accuracy), np.clip(accuracy, 0.0, 1.0))
+
+    def features_of(self, tasks: Tasks) -> FloatArray:
+        """(n_tasks, n_features) of tasks as a ledger knows them; a text that was not kept says nothing."""
+        texts = [{}] * len(tasks) if tasks.texts is None else tasks.texts
+        return self.featuriser_.transform_known(tasks.structure, texts, tasks.metadata)
 
     def choose(self, prediction: Prediction, budget: float, *, floor: float = 0.0) -> Choice:
         """Price the strategies so that the mean spend meets `budget`, none below `floor`."""
@@ -128,17 +120,12 @@ class LearnedPolicy(ABC):
         """Accuracy, which a line may lead out of [0, 1], and cost of every strategy; (n_tasks, n_strategies) each."""
         return interpolated(self.accuracy_.predict(features), self.cost_.predict(features), self.between_)
 
-    def _predict(self, features: FloatArray) -> Prediction:
-        accuracy, cost = self.expected(features)
-        return Prediction(cost, self._score(features, cost, accuracy), np.clip(accuracy, 0.0, 1.0))
+    def _predict_rows(self, tasks: Tasks, _rows: IntArray) -> Prediction:
+        return self.predict_known(tasks)
 
-    def _features(self, table: OutcomeTable, rows: IntArray | None = None) -> FloatArray:
-        """Of the tasks of some rows, or of all; a text that the ledger did not keep says nothing."""
-        texts = [{}] * len(table.structure) if table.texts is None else table.texts
-        if rows is None:
-            return self.featuriser_.transform_known(table.structure, texts, table.metadata)
-        metadata = None if table.metadata is None else [table.metadata[row] for row in rows.tolist()]
-        return self.featuriser_.transform_known(table.structure[rows], [texts[row] for row in rows.tolist()], metadata)
+    def __getstate__(self) -> dict[str, object]:
+        """What another process needs to predict: not what this one was learned from, nor judged by."""
+        return {name: value for name, value in vars(self).items() if name not in {"table_", "held_out_"}}
 
     def _held_out(
         self, features: FloatArray, known: OutcomeTable, trained: IntArray, table: OutcomeTable, rng: np.random.Generator
@@ -159,71 +146,26 @@ class LearnedPolicy(ABC):
             held-out predictions of the table's rows, and those of the policy itself where it is priced on its own.
         """
         cluster = table.cluster
-        fold = rng.permutation(np.arange(cluster.max() + 1) % N_FOLDS)[cluster]
-        served = self._predict(features)
-        held_out, own = (_Predictions.empty(len(fold), len(table.menu)) for _ in range(2))
-        own.put(trained, served)
+        fold = rng.permutation(np.arange(cluster.max() + 1) % N_FOLDS)[cluster].astype(np.int8)
+        served = self.predict_features(features)
+        held_out = Predictions.empty(len(fold), len(table.menu))
         twins = []
         for one in range(N_FOLDS):
             outside, inside = np.flatnonzero(fold[trained] != one), np.flatnonzero(fold[trained] == one)
             twin = type(self)(n_components=self.n_components)
             twin._fit_models(features[outside], known.rows(outside), like=self)
-            predicted = twin._predict(features)
-            twins.append((twin, _Level.between(predicted, served)))
+            predicted = twin.predict_features(features)
+            twins.append((twin, Level.between(predicted, served)))
             held_out.put(trained[inside], part_of(twins[-1][1].shifted(predicted), inside))
-
-        def predict_rest(rows: IntArray) -> None:
-            features = self._features(table, rows)
-            for one, (twin, level) in enumerate(twins):
-                inside = fold[rows] == one
-                held_out.put(rows[inside], level.shifted(twin._predict(features[inside])))
-            if self._is_priced_on_its_own:
-                own.put(rows, self._predict(features))
-
+        own = Predictions.empty(len(fold), len(table.menu)) if self.is_priced_on_its_own else None
+        if own is not None:
+            own.put(trained, served)
         rest = np.setdiff1d(np.arange(len(fold)), trained, assume_unique=True)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(predict_rest, _stretches(rest)))
-        return held_out.all, own.all if self._is_priced_on_its_own else None
-
-
-class _Predictions(NamedTuple):
-    """Room for predictions of many tasks, that are made some at a time; (n_tasks, n_strategies) each."""
-
-    cost: FloatArray
-    score: FloatArray
-    accuracy: FloatArray
-
-    @classmethod
-    def empty(cls, n_tasks: int, n_strategies: int) -> Self:
-        return cls(*(np.empty((n_tasks, n_strategies)) for _ in cls._fields))
-
-    def put(self, rows: IntArray, prediction: Prediction) -> None:
-        self.cost[rows], self.score[rows], self.accuracy[rows] = prediction.cost, prediction.score, prediction.accuracy
-
-    @property
-    def all(self) -> Prediction:
-        return Prediction(*self)
-
-
-class _Level(NamedTuple):
-    """How a twin's means over all tasks lie to those of the policy that serves; (n_strategies,) each."""
-
-    cost: FloatArray
-    """Ratio."""
-    score: FloatArray
-    """Difference."""
-
-    @classmethod
-    def between(cls, twin: Prediction, served: Prediction) -> Self:
-        cost = served.cost.mean(axis=0) / np.maximum(twin.cost.mean(axis=0), 1e-300)
-        return cls(cost, (served.score - twin.score).mean(axis=0))
-
-    def shifted(self, twin: Prediction) -> Prediction:
-        return Prediction(twin.cost * self.cost, twin.score + self.score, twin.accuracy)
-
-
-def _stretches(rows: IntArray) -> list[IntArray]:
-    return [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
+        for rows, (by_twins, by_own) in table.tasks.map(Forecast(self, tuple(twins), fold), rest):
+            held_out.put(rows, by_twins)
+            if own is not None:
+                own.put(rows, by_own)
+        return held_out.all, None if own is None else own.all
 
 
 def check_evidence(table: OutcomeTable) -> None:

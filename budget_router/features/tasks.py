@@ -1,0 +1,64 @@
+"""What a log knows of its tasks before any answer, and work on many of them where it lies."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from budget_router.allocation import IntArray
+from budget_router.features.columns import Facts
+from budget_router.features.structure import Structure
+from budget_router.features.texts import Said, chosen_texts
+
+_AT_ONCE = 2**13
+"""Tasks that are worked on at once."""
+
+T = TypeVar("T")
+Work = Callable[["Tasks", IntArray], T]
+"""Is given some tasks, and the numbers of their rows in the whole log."""
+
+
+class Source(Protocol):
+    """Tasks, wherever they lie."""
+
+    def rows(self, chosen: IntArray) -> "Source":
+        """Some of them."""
+        ...
+
+    def here(self) -> "Tasks":
+        """Fetch them."""
+        ...
+
+    def map(self, work: Work[T], chosen: IntArray, /) -> Iterator[tuple[IntArray, T]]:
+        """Work on some of them, some thousands at a time; gives their rows with what came of each."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Tasks in this process, one row each."""
+
+    structure: Structure
+    texts: Sequence[Said] | None
+    """`None` where none was kept of any."""
+    metadata: Sequence[Facts] | None
+    """`None` where nothing is known of any."""
+
+    def __len__(self) -> int:
+        return len(self.structure)
+
+    def rows(self, chosen: IntArray) -> "Tasks":
+        """Some of them."""
+        metadata = None if self.metadata is None else [self.metadata[row] for row in chosen.tolist()]
+        return Tasks(self.structure[chosen], chosen_texts(self.texts, chosen), metadata)
+
+    def here(self) -> "Tasks":
+        """Themselves."""
+        return self
+
+    def map(self, work: Work[T], chosen: IntArray, /) -> Iterator[tuple[IntArray, T]]:
+        """Work on some of them in threads, some thousands at a time."""
+        stretches = [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            yield from zip(stretches, pool.map(lambda rows: work(self.rows(rows), rows), stretches), strict=True)
