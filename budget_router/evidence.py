@@ -53,13 +53,6 @@ class Evidence(NamedTuple):
     """The latest one; `None` until the decision is graded."""
     answer_scores: Mapping[str, float]
     decision_id: str
-    policy_version: str
-    shadow_price: float
-    expected_cost: float
-    expected_accuracy: float | None
-    budget: Budget
-    run_id: str | None
-    shadow: Shadowed | None
 
     @classmethod
     def of(cls, entry: LoggedDecision) -> Self | None:
@@ -68,7 +61,6 @@ class Evidence(NamedTuple):
         if settlement is None:
             return None
         calls = [call for call in entry.calls if call.status != "open"] if isinstance(decision.strategy, Escalate) else []
-        shadow = decision.shadow
         return cls(
             task_id=decision.task_id,
             thread_id=decision.thread_id,
@@ -92,6 +84,30 @@ class Evidence(NamedTuple):
             score=None if outcome is None else outcome.score,
             answer_scores={} if outcome is None else outcome.answer_scores,
             decision_id=decision.id,
+        )
+
+
+class Act(NamedTuple):
+    """What a policy did: a settled decision, and what was expected when it was made."""
+
+    evidence: Evidence
+    policy_version: str
+    shadow_price: float
+    expected_cost: float
+    expected_accuracy: float | None
+    budget: Budget
+    run_id: str | None
+    shadow: Shadowed | None
+
+    @classmethod
+    def of(cls, entry: LoggedDecision) -> Self | None:
+        """What a record tells; `None` until it is settled."""
+        evidence, decision = Evidence.of(entry), entry.decision
+        if evidence is None:
+            return None
+        shadow = decision.shadow
+        return cls(
+            evidence=evidence,
             policy_version=decision.policy_version,
             shadow_price=decision.shadow_price,
             expected_cost=decision.expected_cost,

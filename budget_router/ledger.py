@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from budget_router.caps import Caps
-from budget_router.evidence import Evidence
+from budget_router.evidence import Act, Evidence
 from budget_router.leases import Leases
 from budget_router.menu import Menu
 from budget_router.paces import Paces
@@ -162,6 +162,10 @@ class Ledger(Protocol):
 
     def evidence(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Evidence]:
         """What the settled ones among these decisions tell, oldest first: plain values, read for learning by the million."""
+        ...
+
+    def acts(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Act]:
+        """The same decisions in the same order, and what was expected of each: policies are held to it."""
         ...
 
     def n_outcomes(self, *, since: datetime | None = None) -> int:

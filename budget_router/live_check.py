@@ -199,7 +199,8 @@ def _rows(
 ) -> Iterator[_Row]:
     """Decisions of policies, with what their second looks cost; capped ones too, as how often a cap is met is their doing."""
     rows: dict[str, _Row] = {}
-    for one in ledger.evidence(since=since, until=until):
+    for act in ledger.acts(since=since, until=until):
+        one = act.evidence
         score = math.nan if one.score is None else one.score
         first = rows.get(one.decision_id.removesuffix(AGAIN))
         if one.reason == "reconsidered":
@@ -208,12 +209,12 @@ def _rows(
                 first.score = first.score if one.score is None else one.score
         elif (
             one.reason != "forced"
-            and one.policy_version in versions
+            and act.policy_version in versions
             and one.menu.hash == menu.hash
             and (budget.group is None or one.group == budget.group)
         ):
-            cluster = one.thread_id or one.run_id or one.decision_id
-            rows[one.decision_id] = _Row(one.policy_version, cluster, score, one.spend.in_unit(budget.unit))
+            cluster = one.thread_id or act.run_id or one.decision_id
+            rows[one.decision_id] = _Row(act.policy_version, cluster, score, one.spend.in_unit(budget.unit))
     yield from rows.values()
 
 

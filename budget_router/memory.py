@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from budget_router.caps import Caps
 from budget_router.errors import ArtifactError, InvalidInput, UnknownDecision
-from budget_router.evidence import Evidence
+from budget_router.evidence import Act, Evidence
 from budget_router.leases import Leases
 from budget_router.memory_caps import MemoryShelves
 from budget_router.memory_leases import MemoryLeaseBook
@@ -233,6 +233,10 @@ class MemoryLedger:
     def evidence(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Evidence]:
         """What the settled ones among these decisions tell, oldest first."""
         return (one for entry in self.read(since=since, until=until) if (one := Evidence.of(entry)) is not None)
+
+    def acts(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Act]:
+        """The same decisions, and what was expected of each."""
+        return (one for entry in self.read(since=since, until=until) if (one := Act.of(entry)) is not None)
 
     def n_outcomes(self, *, since: datetime | None = None) -> int:
         """Grades given at a moment or later, corrections included."""

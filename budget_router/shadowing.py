@@ -13,7 +13,7 @@ from budget_router.allocation import FloatArray
 from budget_router.budget import Budget
 from budget_router.errors import NotEnoughEvidence
 from budget_router.evaluation import OffPolicyEstimate, Revealed, cross_fitted, dr, ips
-from budget_router.evidence import Evidence
+from budget_router.evidence import Act
 from budget_router.ledger import Ledger
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
@@ -92,25 +92,27 @@ def shadowed(
     if version is None:
         raise NotEnoughEvidence("no policy decides in silence: let one, by shadow, or name one that did")
     watched = [
-        one
-        for one in ledger.evidence(since=since, until=until)
-        if one.shadow is not None
-        and one.shadow.policy_version == version
-        and one.reason == "policy"
-        and one.menu.hash == menu.hash
-        and (budget.group is None or one.group == budget.group)
+        act
+        for act in ledger.acts(since=since, until=until)
+        if act.shadow is not None
+        and act.shadow.policy_version == version
+        and act.evidence.reason == "policy"
+        and act.evidence.menu.hash == menu.hash
+        and (budget.group is None or act.evidence.group == budget.group)
     ]
     if not watched:
         raise NotEnoughEvidence(f"{version!r} watched no decision of this menu that was settled: let it watch some first")
     return _result(version, watched, menu, budget)
 
 
-def _result(version: str, watched: list[Evidence], menu: Menu, budget: Budget) -> ShadowResult:
-    named = (one._replace(task_id=str(row)) for row, one in enumerate(watched))  # rows that tell nothing are left out of a table
+def _result(version: str, watched: list[Act], menu: Menu, budget: Budget) -> ShadowResult:
+    named = (
+        act.evidence._replace(task_id=str(row)) for row, act in enumerate(watched)
+    )  # rows that tell nothing are left out of a table
     table = OutcomeTable.from_evidence(named, menu, unit=budget.unit)
     kept = [watched[int(row)] for row in table.task_ids]
-    theirs = _chances([one.shadow.propensities for one in kept if one.shadow is not None], menu)
-    ours = _chances([one.propensities for one in kept], menu)
+    theirs = _chances([act.shadow.propensities for act in kept if act.shadow is not None], menu)
+    ours = _chances([act.evidence.propensities for act in kept], menu)
     scores, spends = (_of_tasks(log, kept) for log in (Revealed.scores(table), Revealed.spends(table)))
     score_model, spend_model = (cross_fitted(table.structure[log.rows].astype(np.float64), log) for log in (scores, spends))
     graded, billed = scores.rows, spends.rows
@@ -118,7 +120,7 @@ def _result(version: str, watched: list[Evidence], menu: Menu, budget: Budget) -
         version=version,
         n_decisions=len(kept),
         differs=float(np.abs(theirs - ours).sum(axis=1).mean()) / 2,
-        expected_spend=float(np.mean([one.shadow.expected_cost for one in kept if one.shadow is not None])),
+        expected_spend=float(np.mean([act.shadow.expected_cost for act in kept if act.shadow is not None])),
         accuracy=dr(scores, target_prob=theirs[graded], predicted=score_model),
         accuracy_ips=ips(scores, target_prob=theirs[graded]),
         gain=dr(scores, target_prob=theirs[graded], predicted=score_model, against=ours[graded]),
@@ -133,6 +135,6 @@ def _chances(propensities: list[Mapping[str, float]], menu: Menu) -> FloatArray:
     return np.array([[one.get(name, 0.0) for name in menu.names] for one in propensities])
 
 
-def _of_tasks(log: Revealed, kept: list[Evidence]) -> Revealed:
+def _of_tasks(log: Revealed, kept: list[Act]) -> Revealed:
     """The same, whose rows are of the tasks that they are about."""
-    return replace(log, task_ids=tuple(kept[row].task_id for row in log.rows))
+    return replace(log, task_ids=tuple(kept[row].evidence.task_id for row in log.rows))

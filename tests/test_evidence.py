@@ -3,18 +3,21 @@
 import sqlite3
 import threading
 from contextlib import closing
+from datetime import timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from budget_router.errors import LedgerError
 from budget_router.evidence import Evidence
 from budget_router.menu import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsistency, SingleShot
 from budget_router.outcomes import OutcomeTable
 from budget_router.records import Spend
-from budget_router.testing import example_decision, example_settlement, recorded
+from budget_router.testing import NOON, example_decision, example_settlement, recorded
 from budget_router.testing.evidence import evidence_tells_what_the_records_tell
 from budget_router_sql import SqlLedger, evidence
 from tests.test_outcomes import logged
@@ -56,6 +59,7 @@ def test_wherever_stretches_end_nothing_is_missing_and_no_record_is_made(monkeyp
     monkeypatch.setattr(evidence, "AT_ONCE", at_once)
     monkeypatch.setattr(evidence, "assembled", None)  # the way that is taken where rows are not as they were written
     evidence_tells_what_the_records_tell(ledger)
+    assert len(list(ledger.acts())) == 48
 
 
 @pytest.mark.parametrize(
@@ -98,6 +102,49 @@ def test_a_slow_reader_hinders_no_writer_and_sees_no_end_too_early(monkeypatch, 
     recorded(ledger, example_decision("later", minutes=1000))
     ledger.record_settlement(example_settlement("later"))
     assert len(seen + list(reading)) == 41
+
+
+def test_rows_that_the_database_finds_in_another_order_are_told_oldest_first(monkeypatch, tmp_path, ledger):
+    monkeypatch.setattr(evidence, "AT_ONCE", 20)
+    names = [f"d{number:02}" for number in range(30)]
+    for minutes, name in zip(reversed(range(30)), names, strict=True):
+        recorded(ledger, example_decision(name, minutes=minutes, task_id=name))
+        ledger.record_settlement(example_settlement(name))
+    with closing(sqlite3.connect(tmp_path / "spend.db", isolation_level=None)) as connection:
+        connection.execute("DROP INDEX which_decisions_fall_in_a_window")
+    assert [one.task_id for one in ledger.evidence()] == names[::-1]
+
+
+@pytest.mark.parametrize("read", [SqlLedger.evidence, SqlLedger.acts])
+def test_what_a_window_takes_to_read_is_its_share_of_the_whole(monkeypatch, ledger, read):
+    monkeypatch.setattr(evidence, "AT_ONCE", 16)
+    settled(ledger, 160)
+    steps = Steps(ledger)
+    ends = [NOON + timedelta(minutes=16 * number) for number in range(11)]
+    whole = steps.of(read(ledger))
+    parts = [steps.of(read(ledger, since=since, until=until)) for since, until in pairwise(ends)]
+    assert whole > 160  # of hundreds
+    assert max(parts) < 1.25 * whole / len(parts)
+
+
+class Steps:
+    """Counts what a file's database does, by hundreds of its machine's instructions."""
+
+    def __init__(self, ledger):
+        self._n_hundreds = 0
+        with ledger.database.read() as connection:
+            event.listen(connection.engine.pool, "checkout", self._watch)
+
+    def of(self, reading):
+        before = self._n_hundreds
+        assert list(reading)
+        return self._n_hundreds - before
+
+    def _watch(self, connection, *_):
+        connection.set_progress_handler(self._count, 100)
+
+    def _count(self):
+        self._n_hundreds += 1
 
 
 # --- a table of many

@@ -53,7 +53,7 @@ class Book:
             self.versions = self.refreshed.version, rival.version
             serve(router, self._grouped(LATER, seed=2), seed=2)
             self.logged = list(ledger.read())
-            self.evidence = list(ledger.evidence())
+            self.evidence, self.acts = list(ledger.evidence()), list(ledger.acts())
             self.report: Report = report(ledger, against=rival.version, command="made by a test")
         self.page = folder / "report.html"
         write_report(self.report, self.page)
@@ -127,9 +127,9 @@ def test_calibration_holds_what_was_promised_against_what_came(book):
 
 
 def test_a_long_log_is_judged_on_whole_tasks_and_counted_in_full(book):
-    twice = [*book.evidence, *(one._replace(decision_id=f"again {one.decision_id}") for one in book.evidence)]
-    served = Served.of(twice, BUDGET.unit, most=100)
-    judged = {one.task_id for one in served.judged}
+    again = [act._replace(evidence=act.evidence._replace(decision_id=f"again {act.evidence.decision_id}")) for act in book.acts]
+    served = Served.of([*book.acts, *again], BUDGET.unit, most=100)
+    judged = {act.evidence.task_id for act in served.judged}
     assert len(served) == 360
     assert 0 < len(served.judged) <= 100
     assert len(served.judged) == 2 * len(judged)
@@ -137,7 +137,7 @@ def test_a_long_log_is_judged_on_whole_tasks_and_counted_in_full(book):
 
 
 def _told(book):
-    served = Served.of(book.evidence, BUDGET.unit)
+    served = Served.of(book.acts, BUDGET.unit)
     return Told(served, BUDGET.unit, MENU, (None, None), 0, None, BUDGET.per_task)
 
 

@@ -67,8 +67,8 @@ def report(
         return telling.nothing("This ledger holds no decision yet: give it to a router, BudgetRouter(menu, budget, ledger=...).")
     menu = latest.menu if menu is None and latest is not None else menu
     unit = budget.unit if budget is not None else latest.decision.budget.unit if latest is not None else "tokens"
-    evidence = ledger.evidence(since=since, until=until)
-    served = Served.of(evidence, unit, per_task=None if budget is None else budget.per_task)
+    acts = ledger.acts(since=since, until=until)
+    served = Served.of(acts, unit, per_task=None if budget is None else budget.per_task)
     if not len(served) or menu is None:
         return telling.nothing("No decision of this window is settled yet: call router.settle, or widen the window.")
     told = telling.Told(
@@ -125,7 +125,7 @@ def _placed(told: telling.Told, saved: Saved | None) -> tuple[Placed | None, str
     if told.per_task is None:
         return None, f"no decision of the window was made under a budget in {told.unit}: name one, --budget 800:{told.unit}"
     try:
-        table = OutcomeTable.from_evidence(told.served.judged, told.menu, unit=told.unit)
+        table = OutcomeTable.from_evidence(told.served.evidence, told.menu, unit=told.unit)
         policy, learned_at = saved.candidate if saved is not None else (None, None)
         judged = judge(table, policy, learned_at=learned_at, budget=told.per_task, rng=np.random.default_rng(told.seed))
     except NotEnoughEvidence as error:
@@ -137,7 +137,7 @@ def _compared(told: telling.Told, saved: Saved, other: Saved) -> ComparisonResul
     if told.per_task is None:
         return None
     try:
-        table = OutcomeTable.from_evidence(told.served.judged, told.menu, unit=told.unit)
+        table = OutcomeTable.from_evidence(told.served.evidence, told.menu, unit=told.unit)
     except NotEnoughEvidence:
         return None
     return compare(saved.candidate, other.candidate, table, budget=told.per_task, unit=told.unit_per_task)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
-from budget_router.evidence import Evidence
+from budget_router.evidence import Act, Evidence
 
 MOST_JUDGED = 20_000
 """Decisions that policies are judged on: more would make the intervals narrower and the page slower."""
@@ -31,7 +31,7 @@ class Served:
     """Settled decisions, oldest first; NaN for what is not known of one."""
 
     unit: Unit
-    judged: list[Evidence] = field(default_factory=list)
+    judged: list[Act] = field(default_factory=list)
     """All decisions of a sample of the tasks, of all of them where these are few."""
     share_judged: float = 1.0
     """Share of the tasks that were sampled."""
@@ -46,34 +46,35 @@ class Served:
     _digest: "hashlib._Hash" = field(default_factory=lambda: hashlib.sha256(usedforsecurity=False))
 
     @classmethod
-    def of(cls, evidence: Iterable[Evidence], unit: Unit, *, per_task: float | None = None, most: int = MOST_JUDGED) -> Self:
+    def of(cls, acts: Iterable[Act], unit: Unit, *, per_task: float | None = None, most: int = MOST_JUDGED) -> Self:
         """Read a log.
 
         Args:
-            evidence: oldest first.
+            acts: oldest first.
             unit: of the spend; budgets in another one are not known.
             per_task: budget of every decision; its own where that is not given.
             most: decisions to judge policies on; tasks are kept whole, and chosen by their ids' hash.
         """
         served = cls(unit)
-        for one in evidence:
-            served._add(one, per_task, most)
+        for act in acts:
+            served._add(act, per_task, most)
         return served
 
-    def _add(self, one: Evidence, per_task: float | None, most: int) -> None:
+    def _add(self, act: Act, per_task: float | None, most: int) -> None:
+        one = act.evidence
         spend = one.spend.in_unit(self.unit)
-        own = one.budget.per_task if one.budget.unit == self.unit else math.nan
+        own = act.budget.per_task if act.budget.unit == self.unit else math.nan
         known = (
             spend,
             own if per_task is None else per_task,
-            one.shadow_price,
-            one.expected_cost,
-            one.expected_accuracy,
+            act.shadow_price,
+            act.expected_cost,
+            act.expected_accuracy,
             one.score,
         )
         for column, number in zip(self._numbers.values(), known, strict=True):
             column.append(math.nan if number is None else number)
-        for name, told in zip(_NAMES, (one.strategy.name, one.group, one.policy_version), strict=True):
+        for name, told in zip(_NAMES, (one.strategy.name, one.group, act.policy_version), strict=True):
             numbers = self._names[name]
             self._codes[name].append(numbers.setdefault(told, len(numbers)))
         self._moments.append((one.decided_at - _EPOCH) // _MICROSECOND)
@@ -85,10 +86,15 @@ class Served:
             dear = (spend, len(self._moments), one.decision_id)
             (heapq.heappush if len(self._dearest) < N_DEAREST else heapq.heappushpop)(self._dearest, dear)
         if _place(one.task_id) < self.share_judged:
-            self.judged.append(one)
+            self.judged.append(act)
         while len(self.judged) > most and self.share_judged > 1e-6:
             self.share_judged /= 2
-            self.judged = [each for each in self.judged if _place(each.task_id) < self.share_judged]
+            self.judged = [each for each in self.judged if _place(each.evidence.task_id) < self.share_judged]
+
+    @property
+    def evidence(self) -> list[Evidence]:
+        """What those of the sample tell."""
+        return [act.evidence for act in self.judged]
 
     def __len__(self) -> int:
         return len(self._moments)

@@ -101,13 +101,13 @@ def by_hardness(judged: Judged, served: Served, menu: Menu, version: str | None)
     prediction, names = judged.prediction, menu.names
     cheapest = int(prediction.cost.mean(axis=0).argmin())
     easy = dict(zip(judged.by_task.task_ids, np.asarray(prediction.accuracy)[:, cheapest].tolist(), strict=True))
-    served_here = [one for one in served.judged if one.task_id in easy and one.strategy.name in names]
-    own = [one for one in served_here if one.policy_version == version]
+    served_here = [act for act in served.judged if act.evidence.task_id in easy and act.evidence.strategy.name in names]
+    own = [act for act in served_here if act.policy_version == version]
     shown, whose = (own, f"policy {version}'s") if len(own) >= MIN_OWN else (served_here, "all")
     if len(shown) < len(HARDNESS):
         return None
-    predicted = np.array([easy[one.task_id] for one in shown])
-    action = np.array([names.index(one.strategy.name) for one in shown])
+    predicted = np.array([easy[act.evidence.task_id] for act in shown])
+    action = np.array([names.index(act.evidence.strategy.name) for act in shown])
     parts = np.array_split(np.argsort(predicted, kind="stable"), len(HARDNESS))
     counts = np.array([np.bincount(action[part], minlength=len(menu)) for part in parts], dtype=float)
     share = counts / counts.sum(axis=1, keepdims=True)

@@ -3,14 +3,22 @@
 # ruff: noqa: S101, D103  # an exam asserts, and its names are its sentences
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 from budget_router.errors import InvalidInput
-from budget_router.evidence import Drawn, Evidence
+from budget_router.evidence import Act, Drawn, Evidence
 from budget_router.ledger import Ledger
 from budget_router.menu import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsistency, SingleShot
 from budget_router.records import Sample, Spend
 from budget_router.task import MetadataValue, Task
-from budget_router.testing.examples import NOON, example_call, example_decision, example_outcome, example_settlement
+from budget_router.testing.examples import (
+    NOON,
+    example_call,
+    example_decision,
+    example_outcome,
+    example_settlement,
+    example_shadow,
+)
 from budget_router.testing.ledger import promise, refuses
 
 _MENU = Menu(
@@ -41,6 +49,31 @@ def evidence_tells_what_the_records_tell(ledger: Ledger) -> None:
     since, until = NOON + timedelta(minutes=20), NOON + timedelta(minutes=40)
     window = [one for entry in ledger.read(since=since, until=until) if (one := Evidence.of(entry)) is not None]
     assert list(map(_in_order, ledger.evidence(since=since, until=until))) == list(map(_in_order, window))
+
+
+@promise
+def acts_tell_what_was_expected_too(ledger: Ledger) -> None:
+    for number in range(60):
+        _serve(ledger, number)
+    told = [act for entry in ledger.read() if (act := Act.of(entry)) is not None]
+    assert list(map(_act_in_order, ledger.acts())) == list(map(_act_in_order, told))
+    assert [act.evidence.decision_id for act in ledger.acts()] == [one.decision_id for one in ledger.evidence()]
+    assert {act.shadow is None for act in told} == {act.run_id is None for act in told} == {True, False}
+    assert {act.expected_accuracy for act in told} >= {None, _THIRD}
+
+
+@promise
+def windows_side_by_side_tell_each_decision_once(ledger: Ledger) -> None:
+    moments = [NOON + timedelta(minutes=number // 3, microseconds=number % 3 // 2) for number in range(30)]
+    for number, moment in enumerate(reversed(moments)):  # the last comes first into the book, and many share a moment
+        ledger.record_decision(example_decision(f"d{number}", menu_hash=_MENU.hash, decided_at=moment), Task("?"), _MENU)
+        ledger.record_settlement(example_settlement(f"d{number}"))
+    whole = [one.decision_id for one in ledger.evidence()]
+    assert len(set(whole)) == len(whole) == 30
+    for step in (timedelta(microseconds=1), timedelta(minutes=1), timedelta(minutes=4)):
+        ends = [None, *(NOON + step * number for number in range(1, 10)), None]
+        parts = [ledger.evidence(since=since, until=until) for since, until in pairwise(ends)]
+        assert [one.decision_id for part in parts for one in part] == whole
 
 
 @promise
@@ -96,6 +129,11 @@ def _serve(ledger: Ledger, number: int) -> None:
         menu_hash=_MENU.hash,
         reason=("policy", "forced", "capped", "reconsidered")[number % 4],
         features=(float(number), _THIRD, float("inf")),
+        run_id=None if number % 4 else f"run {number}",
+        shadow_price=_THIRD / 1000,
+        expected_cost=100 * _THIRD,
+        expected_accuracy=None if number % 3 else _THIRD,
+        shadow=None if number % 7 else example_shadow(),
     )
     ledger.record_decision(decision, Task(_TEXTS[number % 3], metadata=_FACTS[number % 3]), _MENU)
     if number % 5 == 4:
@@ -126,6 +164,10 @@ def _serve(ledger: Ledger, number: int) -> None:
 def _in_order(one: Evidence) -> Evidence:
     """Samples come in no order, and features as whatever holds numbers."""
     return one._replace(samples=sorted(one.samples, key=_place), features=tuple(one.features))
+
+
+def _act_in_order(act: Act) -> Act:
+    return act._replace(evidence=_in_order(act.evidence))
 
 
 def _place(sample: Drawn) -> int:

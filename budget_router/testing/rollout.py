@@ -5,7 +5,7 @@
 from functools import partial
 
 from budget_router.errors import ArtifactError, InvalidInput
-from budget_router.evidence import Evidence
+from budget_router.evidence import Act
 from budget_router.ledger import Ledger
 from budget_router.rollout import Rollout
 from budget_router.testing.examples import (
@@ -135,8 +135,8 @@ def what_a_shadow_would_have_done_is_read_back_beside_the_decision(ledger: Ledge
     read = list(ledger.read())
     assert [entry.decision for entry in read] == [watched, plain]
     assert ledger.record_decision(example_decision(), TASK, MENU) == watched
-    assert [one.shadow for one in ledger.evidence()] == [one.shadow for entry in read if (one := Evidence.of(entry))]
-    assert [one.shadow is None for one in ledger.evidence()] == [False, True]
+    assert [act.shadow for act in ledger.acts()] == [act.shadow for entry in read if (act := Act.of(entry))]
+    assert [act.shadow is None for act in ledger.acts()] == [False, True]
 
 
 def _saved(ledger: Ledger, *versions: str) -> None:

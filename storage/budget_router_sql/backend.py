@@ -56,7 +56,7 @@ class Backend(Protocol):
         ...
 
     def by_column(self, connection: Connection, question: Select[Any], given: Mapping[str, object]) -> Sequence[Sequence[Any]]:
-        """Answer by columns, in the order of the rows; Any: of each column's own type, which is text, a count or a number.
+        """Answer by columns, whose rows are in no order; Any: of each column's own type, which is text, a count or a number.
 
         Raises ValueError where something else stands.
         """

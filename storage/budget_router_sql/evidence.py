@@ -6,19 +6,19 @@ is not as it was written, its stretch is read as records, which name what is wro
 
 import gc
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from itertools import repeat, starmap
-from typing import Any, TypeVar
+from itertools import repeat
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic_core import from_json
 from sqlalchemy import BindParameter, Connection, Select, bindparam, select
 
-from budget_router.evidence import Drawn, Evidence, Shadowed
+from budget_router.evidence import Act, Drawn, Evidence, Shadowed
 from budget_router.menu import Escalate
-from budget_router.records import Spent
+from budget_router.records import LoggedDecision, Spent
 from budget_router_sql.backend import Backend
 from budget_router_sql.engine import Database
 from budget_router_sql.hashed_text import HashedText
@@ -45,24 +45,20 @@ _LATEST = (
 )
 _SETTLED = in_window(
     select(
-        *(decisions.c[name] for name in ("id", "task_id", "thread_id", "group", "decided_at", "task_text", "metadata")),
-        *(
-            decisions.c[name]
-            for name in ("features", "features_version", "menu_hash", "strategy_settings", "propensities", "reason")
-        ),
+        *(decisions.c[name] for name in ("decided_at", "position", "id", "task_id", "thread_id", "group", "task_text")),
+        *(decisions.c[name] for name in ("metadata", "features", "features_version", "menu_hash", "strategy_settings")),
+        *(decisions.c[name] for name in ("propensities", "reason")),
         *(settlements.c[name] for name in ("status", "answer_key", *_SPENT)),
         outcomes.c.score,
         outcomes.c.answer_scores,
-        *(
-            decisions.c[name]
-            for name in ("policy_version", "shadow_price", "expected_cost", "expected_accuracy", "budget", "run_id")
-        ),
-        *(shadows.c[name].label(f"shadow_{name}") for name in ("policy_version", "propensities", "expected_cost")),
     )
     .join(settlements)
-    .outerjoin(shadows, shadows.c.decision_id == decisions.c.id)
     .outerjoin(outcomes, outcomes.c.position == _LATEST)
 )
+_PROMISED = ("policy_version", "shadow_price", "expected_cost", "expected_accuracy", "budget", "run_id")
+_ACTED = _SETTLED.add_columns(
+    *(decisions.c[name] for name in _PROMISED), *(shadows.c[name] for name in ("policy_version", "propensities", "expected_cost"))
+).outerjoin(shadows, shadows.c.decision_id == decisions.c.id)
 _IDS: BindParameter[str] = bindparam("ids", expanding=True)
 _DRAWN = select(*(samples.c[name] for name in ("decision_id", "index", "call_id", "answer_key"))).where(
     samples.c.decision_id.in_(_IDS)
@@ -70,19 +66,39 @@ _DRAWN = select(*(samples.c[name] for name in ("decision_id", "index", "call_id"
 _BILLED = select(*(call_closings.c[name] for name in ("decision_id", "id", *_SPENT))).where(call_closings.c.decision_id.in_(_IDS))
 _OFFERED = select(menus.c.hash, menus.c.strategies)
 
-T = TypeVar("T", Drawn, Evidence, Spent)
+T = TypeVar("T", Act, Drawn, Evidence, Spent)
+Read = TypeVar("Read", Act, Evidence)
+Column = Sequence[Any]
+"""Any: of its own type."""
+
+
+class _Source(NamedTuple):
+    """A view of the ledger, and how it is asked."""
+
+    backend: Backend
+    connection: Connection
+    hashed: HashedText
 
 
 def settled(database: Database, hashed: HashedText, window: Window) -> Iterator[Evidence]:
-    """Read the settled decisions of a window, oldest first; between two stretches no connection is held."""
-    waiting: deque[Future[list[Evidence]]] = deque()
+    """Read what the settled decisions of a window tell, oldest first; between two stretches no connection is held."""
+    return _in_stretches(database, window, partial(_read, database, hashed, _evidence, Evidence.of))
+
+
+def acts(database: Database, hashed: HashedText, window: Window) -> Iterator[Act]:
+    """Read what they tell and what was expected of them, in the same way."""
+    return _in_stretches(database, window, partial(_read, database, hashed, _acts, Act.of))
+
+
+def _in_stretches(database: Database, window: Window, read: Callable[[Window], list[Read]]) -> Iterator[Read]:
+    waiting: deque[Future[list[Read]]] = deque()
     rest: Window | None = window
     pool = ThreadPoolExecutor(N_AT_ONCE, thread_name_prefix="reads a ledger")
     try:
         while rest is not None:
             with database.read() as connection:
                 stretch, rest = rest.cut(connection, AT_ONCE)
-            waiting.append(pool.submit(_read, database, hashed, stretch))
+            waiting.append(pool.submit(read, stretch))
             if len(waiting) > N_AT_ONCE:
                 yield from waiting.popleft().result()
         while waiting:
@@ -91,13 +107,20 @@ def settled(database: Database, hashed: HashedText, window: Window) -> Iterator[
         pool.shutdown(cancel_futures=True)
 
 
-def _read(database: Database, hashed: HashedText, stretch: Window) -> list[Evidence]:
+def _read(
+    database: Database,
+    hashed: HashedText,
+    by_column: Callable[[_Source, Window], list[Read]],
+    by_record: Callable[[LoggedDecision], Read | None],
+    stretch: Window,
+) -> list[Read]:
     with database.survey() as connection:
         try:
-            return _by_column(database.backend, connection, hashed, stretch)
+            with _uncollected():
+                return by_column(_Source(database.backend, connection, hashed), stretch)
         except (ValueError, TypeError, LookupError):
             rows = connection.execute(WITH_MENU, stretch.bounds).mappings()
-            return [one for entry in assembled(connection, rows, hashed) if (one := Evidence.of(entry)) is not None]
+            return [one for entry in assembled(connection, rows, hashed) if (one := by_record(entry)) is not None]
 
 
 @contextmanager
@@ -112,61 +135,87 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-@_uncollected()
-def _by_column(backend: Backend, connection: Connection, hashed: HashedText, stretch: Window) -> list[Evidence]:
-    """Put a stretch together; raises ValueError, TypeError or LookupError where something is not as it was written."""
-    columns = backend.by_column(connection, _SETTLED, stretch.bounds)
-    ids, task_ids, thread_ids, groups, moments, texts, metadata, features, versions, menu_hashes, settings, *rest = columns
-    propensities, reasons, statuses, answers, prompts, completions, money, seconds, scores, answer_scores, *promised = rest
-    *promised, budgets, run_ids, shadowing, chances, shadow_costs = promised
-    n_rows, strategy = len(ids), {text: strategy_of(text) for text in set(settings)}
-    menu = {name: menu_of(text) for name, text in connection.execute(_OFFERED)}
-    counts = ngrams_of(connection, [name for name, text in zip(ids, texts, strict=True) if text is None], hashed)
+def _evidence(source: _Source, stretch: Window) -> list[Evidence]:
+    return list(_told(source, _asked(source, _SETTLED, stretch)))
 
-    def of(question: Select[Any], chosen: set[str]) -> dict[str, list[Any]]:  # Any: columns of any type
-        """Rows of another table by their decision, of decisions for some strategies."""
-        wanted = [name for name, text in zip(ids, settings, strict=True) if text in chosen] if chosen else []
-        rows: dict[str, list[Any]] = {name: [] for name in wanted}
-        for name, *row in zip(*backend.by_column(connection, question, {"ids": wanted}), strict=True) if wanted else ():
-            rows[name].append(row)
-        return rows
 
-    drawn = {
-        name: tuple(starmap(Drawn, rows))
-        for name, rows in of(_DRAWN, {text for text, one in strategy.items() if one.n_samples > 1}).items()
-    }
-    billed = of(_BILLED, {text for text, one in strategy.items() if isinstance(one, Escalate)})
-    return list(
-        _made(
-            Evidence,
-            task_ids,
-            thread_ids,
-            groups,
-            moments,
-            texts,
-            map(counts.get, ids),
-            map(_parsed, metadata),
-            map(tuple, from_json(f"[{','.join(features)}]")),
-            versions,
-            map(menu.__getitem__, menu_hashes),
-            map(strategy.__getitem__, settings),
-            map(_chances, propensities),
-            reasons,
-            statuses,
-            _made(Spent, prompts, completions, money, seconds),
-            map(drawn.get, ids, zip(_made(Drawn, repeat(0, n_rows), repeat(None, n_rows), answers))),
-            [{call_id: Spent(*spent) for call_id, *spent in billed.get(name, ())} for name in ids]
-            if billed
-            else repeat({}, n_rows),
-            scores,
-            [_parsed(text or "{}") for text in answer_scores],
-            ids,
-            *promised,
-            map(budget_of, budgets),
-            run_ids,
-            map(_shadowed, shadowing, chances, shadow_costs),
-        )
+def _acts(source: _Source, stretch: Window) -> list[Act]:
+    columns = _asked(source, _ACTED, stretch)
+    n_told = len(_SETTLED.selected_columns)
+    versions, shadow_prices, costs, accuracies, budgets, run_ids, *shadowing = columns[n_told:]
+    promised = versions, shadow_prices, costs, accuracies, map(budget_of, budgets), run_ids, map(_shadowed, *shadowing)
+    return list(_made(Act, _told(source, columns[:n_told]), *promised))
+
+
+def _asked(source: _Source, question: Select[Any], stretch: Window) -> Sequence[Column]:
+    """The columns of a question to a stretch, oldest first."""
+    columns = source.backend.by_column(source.connection, question, stretch.bounds)
+    places = list(zip(*columns[:2], strict=True))
+    if places == sorted(places):
+        return columns
+    order = sorted(range(len(places)), key=places.__getitem__)
+    return [[column[place] for place in order] for column in columns]
+
+
+def _told(source: _Source, columns: Sequence[Column]) -> Iterator[Evidence]:
+    """Put evidence together; raises ValueError, TypeError or LookupError where something is not as it was written."""
+    moments, _, ids, task_ids, thread_ids, groups, texts, metadata, features, versions, menu_hashes, settings, *rest = columns
+    propensities, reasons, statuses, answers, prompts, completions, money, seconds, scores, answer_scores = rest
+    strategy = {text: strategy_of(text) for text in set(settings)}
+    menu = {name: menu_of(text) for name, text in source.connection.execute(_OFFERED)}
+    unread = [name for name, text in zip(ids, texts, strict=True) if text is None]
+    counts = ngrams_of(source.connection, unread, source.hashed)
+
+    def of(chosen: set[str]) -> list[str]:
+        """Decisions for some strategies."""
+        return [name for name, text in zip(ids, settings, strict=True) if text in chosen] if chosen else []
+
+    drawn = _drawn(source, of({text for text, one in strategy.items() if one.n_samples > 1}))
+    billed = _billed(source, of({text for text, one in strategy.items() if isinstance(one, Escalate)}))
+    one_drawn = {answer: (Drawn(0, None, answer),) for answer in set(answers)}
+    return _made(
+        Evidence,
+        task_ids,
+        thread_ids,
+        groups,
+        moments,
+        texts,
+        map(counts.get, ids),
+        map(_parsed, metadata),
+        map(tuple, from_json(f"[{','.join(features)}]")),
+        versions,
+        map(menu.__getitem__, menu_hashes),
+        map(strategy.__getitem__, settings),
+        map(_chances, propensities),
+        reasons,
+        statuses,
+        _made(Spent, prompts, completions, money, seconds),
+        map(drawn.get, ids, map(one_drawn.__getitem__, answers)),
+        map(billed.get, ids, repeat({})),
+        scores,
+        [_parsed(text or "{}") for text in answer_scores],
+        ids,
     )
+
+
+def _drawn(source: _Source, ids: list[str]) -> dict[str, list[Drawn]]:
+    """Samples of decisions."""
+    found: dict[str, list[Drawn]] = {name: [] for name in ids}
+    if ids:
+        names, *facts = source.backend.by_column(source.connection, _DRAWN, {"ids": ids})
+        for name, one in zip(names, _made(Drawn, *facts), strict=True):
+            found[name].append(one)
+    return found
+
+
+def _billed(source: _Source, ids: list[str]) -> dict[str, dict[str, Spent]]:
+    """What each call of decisions billed."""
+    found: dict[str, dict[str, Spent]] = {name: {} for name in ids}
+    if ids:
+        names, call_ids, *facts = source.backend.by_column(source.connection, _BILLED, {"ids": ids})
+        for name, call_id, one in zip(names, call_ids, _made(Spent, *facts), strict=True):
+            found[name][call_id] = one
+    return found
 
 
 def _made(kind: type[T], *columns: Iterable[Any]) -> Iterator[T]:

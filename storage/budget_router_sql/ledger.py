@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, delete, exists, func, insert, literal
 
 from budget_router.caps import Caps
 from budget_router.errors import BudgetRouterError, ForeignLedger, InvalidInput, LedgerUnavailable, UnknownDecision
-from budget_router.evidence import Evidence
+from budget_router.evidence import Act, Evidence
 from budget_router.leases import Leases
 from budget_router.menu import Menu
 from budget_router.paces import Paces
@@ -26,7 +26,7 @@ from budget_router_sql.caps import SqlShelves
 from budget_router_sql.durability import Durability
 from budget_router_sql.engine import BUSY_SECONDS, Database
 from budget_router_sql.entries import Entry, Record, closed, decided, noted, opened
-from budget_router_sql.evidence import settled
+from budget_router_sql.evidence import acts, settled
 from budget_router_sql.hashed_text import HashedText
 from budget_router_sql.leases import SqlLeaseBook
 from budget_router_sql.migrate import make_ready
@@ -219,6 +219,10 @@ class SqlLedger:
     def evidence(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Evidence]:
         """What the settled ones among these decisions tell, oldest first, streamed by columns."""
         return settled(self._database, self._hashed, self._window(since, until))
+
+    def acts(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Act]:
+        """The same decisions, and what was expected of each, which takes a quarter longer to read."""
+        return acts(self._database, self._hashed, self._window(since, until))
 
     def n_outcomes(self, *, since: datetime | None = None) -> int:
         """Grades given at a moment or later, corrections included: one pass over them, some tenths of a second for a million."""

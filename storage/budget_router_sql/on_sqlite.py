@@ -88,7 +88,7 @@ class Sqlite:
             done += n_rows
 
     def by_column(self, connection: Connection, question: Select[Any], given: Mapping[str, object]) -> Sequence[Sequence[Any]]:
-        """Answer by columns; Any: of each column's own type."""
+        """Answer by columns, in no order; Any: of each column's own type."""
         return parted(question, connection.execute(joined(question), given).one())
 
     def now(self, connection: Connection) -> datetime:  # noqa: ARG002  # who writes to a file is on its machine
