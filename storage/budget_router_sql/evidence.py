@@ -114,7 +114,7 @@ def _read(
     by_record: Callable[[LoggedDecision], Read | None],
     stretch: Window,
 ) -> list[Read]:
-    with database.survey() as connection:
+    with database.read() as connection:
         try:
             with _uncollected():
                 return by_column(_Source(database.backend, connection, hashed), stretch)
