@@ -1,8 +1,8 @@
 """What settled decisions tell, in plain values: learning reads them by the million, and they were checked when they were made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Protocol, Self
 
 from budget_router.budget import Budget
 from budget_router.menu import Escalate, Menu, Strategy
@@ -116,3 +116,11 @@ class Act(NamedTuple):
             run_id=decision.run_id,
             shadow=None if shadow is None else Shadowed(shadow.policy_version, shadow.propensities, shadow.expected_cost),
         )
+
+
+class Part(Protocol):
+    """Decisions of one stretch of a log, that any process can read: it is sent there, and opens what it needs."""
+
+    def evidence(self) -> Iterator[Evidence]:
+        """What the settled ones tell, oldest first."""
+        ...

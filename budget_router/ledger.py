@@ -5,12 +5,12 @@ afterwards: an outcome that corrects another is a new row, and the latest one co
 be forgotten.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from budget_router.caps import Caps
-from budget_router.evidence import Act, Evidence
+from budget_router.evidence import Act, Evidence, Part
 from budget_router.leases import Leases
 from budget_router.menu import Menu
 from budget_router.paces import Paces
@@ -186,4 +186,13 @@ class Gathers(Protocol):
 
     def close_call_soon(self, call: Call) -> None:
         """Hand in what a call billed, and do not wait: whatever is recorded after it, and kept, is kept with it."""
+        ...
+
+
+@runtime_checkable
+class InParts(Protocol):
+    """A ledger that many processes can read at once, on this machine and on others."""
+
+    def parts(self, n_decisions: int, *, since: datetime | None = None, until: datetime | None = None) -> Sequence[Part]:
+        """The decisions of `since <= decided_at < until`, oldest first, so many to a part; what comes later is in none."""
         ...

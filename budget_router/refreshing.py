@@ -1,6 +1,6 @@
 """Learn again from what was logged: read, tabulate, solve, learn, judge, save; promoting is a step of its own."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -12,12 +12,14 @@ from budget_router.budget import Budget
 from budget_router.errors import InvalidInput, NotEnoughEvidence
 from budget_router.evaluation import Gate, Judgement, OffPolicyEstimate, Verdict
 from budget_router.evaluation.judgement import STATIC_MIX
-from budget_router.evidence import Evidence
+from budget_router.evidence import Evidence, Part
 from budget_router.judging import Trial, judged, parted, serving
 from budget_router.leases import LEASE_SECONDS, Lease
-from budget_router.ledger import Ledger, Registry
+from budget_router.ledger import InParts, Ledger, Registry
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable, recent
+from budget_router.outcomes.on_dask import Client, gathered
+from budget_router.outcomes.rows import Rows
 from budget_router.policies import OracleImitator, ValuePolicy
 from budget_router.policies.artifact import record_of
 from budget_router.policies.completion import completed
@@ -33,6 +35,8 @@ LEARNERS: dict[str, type[LearnedPolicy]] = {"value": ValuePolicy, "imitator": Or
 
 Progress = Callable[[str, int, int | None], None]
 """Told what is being done, how much of it is done, and of how much; `None` where that is not known beforehand."""
+_PER_PART = 50_000
+"""Decisions that a worker reads at once."""
 _TOLD_EVERY = 1_000
 """Decisions between two reports of how many were read."""
 
@@ -118,6 +122,7 @@ def refresh(
     seed: int = 0,
     lease_seconds: float = LEASE_SECONDS,
     progress: Progress | None = None,
+    client: Client | None = None,
 ) -> Refresh:
     """Learn a policy from a ledger, judge it, and save it as a candidate; `promote` is called on the result.
 
@@ -140,8 +145,11 @@ def refresh(
         seed: of the folds.
         lease_seconds: after which the next one may take over from one that was killed.
         progress: told how far it is.
+        client: of Dask workers, which read the ledger and predict its tasks; what comes of it is the same. See
+            `budget_router.outcomes.on_dask`.
 
     Raises:
+        InvalidInput: workers cannot read this kind of ledger.
         NotEnoughEvidence: the window holds too few graded tasks of some strategy.
         LeaseHeld: another refresh of this menu is at work.
         LeaseLost: another took over while this process was paused; nothing was saved.
@@ -166,6 +174,7 @@ def refresh(
             gate=Gate() if gate is None else gate,
             seed=seed,
             progress=_unheard if progress is None else progress,
+            client=client,
         )
 
 
@@ -185,9 +194,16 @@ def _refreshed(
     gate: Gate,
     seed: int,
     progress: Progress,
+    client: Client | None,
 ) -> Refresh:
-    evidence = _told(ledger.evidence(since=since, until=until), progress)
-    table = OutcomeTable.from_evidence(evidence, menu, unit=budget.unit, columns=columns, weak_labels=weak_labels)
+    far = None
+    if client is None:
+        rows = Rows.of(_told(ledger.evidence(since=since, until=until), progress), budget.unit, columns)
+    else:
+        rows, far = gathered(_parts(ledger, since, until), budget.unit, client, columns=columns)
+        progress("reading", len(rows), len(rows))
+    table = OutcomeTable.from_rows(rows, menu, weak_labels=weak_labels, far=far)
+    del rows
     rng = np.random.default_rng(seed)
     if half_life is not None:
         table = recent(table, half_life, rng=rng)
@@ -266,6 +282,15 @@ def _refreshed(
         verdict=verdict,
         registry=ledger.registry,
     )
+
+
+def _parts(ledger: Ledger, since: datetime | None, until: datetime | None) -> Sequence[Part]:
+    if not isinstance(ledger, InParts):
+        raise InvalidInput(f"a {type(ledger).__name__} cannot be read by other processes: give a SqlLedger, or no client")
+    parts: Sequence[Part] = ledger.parts(_PER_PART, since=since, until=until)
+    if not parts:
+        raise NotEnoughEvidence("the window holds no decision: widen it, or serve some first")
+    return parts
 
 
 def _told(evidence: Iterable[Evidence], progress: Progress) -> Iterator[Evidence]:

@@ -1,8 +1,8 @@
 """A log by columns: what is each decision's own, and which of the bundles and the chances that many have in common are its."""
 
 from array import array
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
 
@@ -33,6 +33,8 @@ class Rows:
     """Decisions that are learned from, in the order in which they were given; (n,) each, but for what they have in common."""
 
     unit: Unit
+    columns: frozenset[str] | None = None
+    """Names of the metadata that is kept; `None`: all of it."""
     texts: Texts = field(default_factory=Texts)
     metadata: list[Facts] = field(default_factory=list)
     task_ids: list[str] = field(default_factory=list)
@@ -52,12 +54,35 @@ class Rows:
     _names: dict[str | None, str | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, evidence: Iterable[Evidence], unit: Unit) -> Self:
-        """Gather all but reconsidered decisions and those whose features are of another version, and their text gone."""
-        rows = cls(unit)
+    def of(cls, evidence: Iterable[Evidence], unit: Unit, columns: Collection[str] | None = None) -> Self:
+        """Gather all but reconsidered decisions and those whose features are of another version, and their text gone.
+
+        Args:
+            evidence: settled decisions.
+            unit: of the costs.
+            columns: names of the metadata to keep; `None`: all of it.
+        """
+        rows = cls(unit, None if columns is None else frozenset(columns))
         for one in evidence:
             rows._add(one)
         return rows
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The rows of several parts of one log, one part after the other; what they have in common may stand several times."""
+        whole = cls(parts[0].unit, parts[0].columns)
+        for part in parts:
+            whole._bundle.extend(number + len(whole.bundles) for number in part._bundle)
+            whole._chance.extend(number + len(whole.chances) for number in part._chance)
+            for name in ("metadata", "task_ids", "cluster_ids", "groups", "bundles", "chances"):
+                getattr(whole, name).extend(getattr(part, name))
+            for name in ("_structure", "_bills", "_moments", "_is_forced"):
+                getattr(whole, name).extend(getattr(part, name))
+        return whole
+
+    def silent(self) -> Self:
+        """The same without texts, fit to be sent to another process."""
+        return replace(self, texts=Texts(), _numbers={}, _names={})
 
     def __len__(self) -> int:
         return len(self.task_ids)
@@ -97,7 +122,8 @@ class Rows:
         if structure is None or one.reason == "reconsidered":
             return
         self.texts.append(one.task_ngrams if one.task_text is None else one.task_text)
-        self.metadata.append(one.metadata)
+        known = one.metadata
+        self.metadata.append(known if self.columns is None else {name: known[name] for name in known if name in self.columns})
         self.task_ids.append(one.task_id)
         self.cluster_ids.append(one.thread_id or one.task_id)
         self.groups.append(self._names.setdefault(one.group, one.group))

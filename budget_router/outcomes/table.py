@@ -140,11 +140,25 @@ class OutcomeTable:
         Raises:
             NotEnoughEvidence: no decision is left.
         """
-        return cls.from_rows(Rows.of(evidence, unit), menu, columns=columns, weak_labels=weak_labels)
+        return cls.from_rows(Rows.of(evidence, unit, columns), menu, weak_labels=weak_labels)
 
     @classmethod
-    def from_rows(cls, rows: Rows, menu: Menu, *, columns: Collection[str] | None = None, weak_labels: bool = False) -> Self:
-        """Build the table from decisions that were gathered by columns: see `from_evidence`."""
+    def from_rows(
+        cls,
+        rows: Rows,
+        menu: Menu,
+        *,
+        weak_labels: bool = False,
+        far: Source | None = None,
+    ) -> Self:
+        """Build the table from decisions that were gathered by columns: see `from_evidence`.
+
+        Args:
+            rows: gathered decisions.
+            menu: strategies to choose from.
+            weak_labels: see `from_evidence`.
+            far: the rows' tasks, where their texts are not held here.
+        """
         weak = None
         if weak_labels:
             weak = WeakLabels.fit(zip(rows.task_ids, map(rows.bundles.__getitem__, rows.bundle), strict=True))
@@ -156,9 +170,6 @@ class OutcomeTable:
         if not tells.any():
             raise NotEnoughEvidence("the log holds no settled decision with a strategy of this menu: serve and settle some first")
         accuracy = cells.accuracy[rows.bundle]
-        told = rows.metadata
-        if columns is not None:
-            told = [{name: facts[name] for name in facts if name in columns} for facts in told]
         table = cls(
             menu=menu,
             unit=rows.unit,
@@ -173,11 +184,12 @@ class OutcomeTable:
             cluster_ids=tuple(rows.cluster_ids),
             stages=stages,
             doubt=None if stages is None else spread(1 - stages.accepted, stages.actions, len(menu)),
-            metadata=tuple(told),
+            metadata=tuple(rows.metadata),
             is_weak=is_weak[rows.bundle][:, None] & ~np.isnan(accuracy) if weak_labels else None,
             groups=tuple(rows.groups),
             decided_at=rows.decided_at,
             weak_doubts=weak.doubts if weak else (),
+            far=far,
         )
         return table if tells.all() else table.rows(np.flatnonzero(tells))
 

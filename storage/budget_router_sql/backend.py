@@ -37,6 +37,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def whole_url(self) -> str:
+        """With its password, and a file's whole path: it leads other processes to the database, and is shown nowhere."""
+        ...
+
+    @property
     def shown_url(self) -> str:
         """Where it is, without a password."""
         ...

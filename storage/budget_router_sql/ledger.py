@@ -31,6 +31,7 @@ from budget_router_sql.hashed_text import HashedText
 from budget_router_sql.leases import SqlLeaseBook
 from budget_router_sql.migrate import make_ready
 from budget_router_sql.paces import SqlPaceBook
+from budget_router_sql.parts import SqlPart, mark_of
 from budget_router_sql.reading import Window, assembled, decision_of_call, decisions_of_run, latest_decision, one_decision, stream
 from budget_router_sql.registry import SqlRegistry
 from budget_router_sql.schema import decisions, erasures, meta, outcomes, task_ngrams
@@ -219,6 +220,13 @@ class SqlLedger:
     def evidence(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Evidence]:
         """What the settled ones among these decisions tell, oldest first, streamed by columns."""
         return settled(self._database, self._hashed, self._window(since, until))
+
+    def parts(self, n_decisions: int, *, since: datetime | None = None, until: datetime | None = None) -> list[SqlPart]:
+        """The same decisions, so many to a part, for other processes to read; what is recorded later is in none."""
+        window = self._window(since, until)
+        with self._database.read() as connection:
+            windows = list(window.parts(connection, n_decisions))
+        return [SqlPart(self._database.backend.whole_url, mark_of(self._salt), one) for one in windows]
 
     def acts(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[Act]:
         """The same decisions, and what was expected of each, which takes a quarter longer to read."""

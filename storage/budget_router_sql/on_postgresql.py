@@ -76,6 +76,7 @@ class PostgreSql:
             url = url.set(password=given).difference_update_query(["password"])
         self.url = url.set(drivername="postgresql+psycopg")
         self.shown_url = self.url.render_as_string(hide_password=True)
+        self.whole_url = self.url.render_as_string(hide_password=False)
 
     def engine(self, *, durability: Durability, busy_seconds: float) -> Engine:
         """Connections that keep the promise; one that went stale in the pool is replaced unnoticed."""

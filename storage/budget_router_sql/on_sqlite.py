@@ -57,6 +57,8 @@ class Sqlite:
         self.shown_url = url.render_as_string()
         self.file = None if "uri" in url.query else Path(url.database)
         """`None` where SQLite's own notation names it."""
+        whole = url if self.file is None else url.set(database=str(self.file.absolute()))
+        self.whole_url = whole.render_as_string(hide_password=False)
 
     def engine(self, *, durability: Durability, busy_seconds: float) -> Engine:
         """Connections that keep the promise."""

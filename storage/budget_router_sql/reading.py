@@ -70,6 +70,7 @@ def in_window(question: Select[Any]) -> Select[Any]:
 WITH_MENU = in_window(_WITH_MENU)
 """Each decision of a window, with its menu."""
 _NEXT = WITH_MENU.limit(BATCH)
+_LATEST = in_window(select(*_PLACE)).order_by(None).order_by(*(column.desc() for column in _PLACE)).limit(1)
 _LAST = in_window(select(*_PLACE)).offset(bindparam("n_before")).limit(1)
 
 
@@ -97,6 +98,14 @@ class Window(NamedTuple):
         if last is None:
             return self, None
         return self._replace(upto=tuple(last)), self._replace(after=tuple(last))
+
+    def parts(self, connection: Connection, n_decisions: int) -> "Iterator[Window]":
+        """So many decisions each, up to the latest that stands now."""
+        latest = connection.execute(_LATEST, self.bounds).one_or_none()
+        rest: Window | None = None if latest is None else self._replace(upto=tuple(latest))
+        while rest is not None:
+            part, rest = rest.cut(connection, n_decisions)
+            yield part
 
 
 def stream(database: Database, hashed: HashedText, window: Window) -> Iterator[LoggedDecision]:
