@@ -7,6 +7,7 @@ altogether: fewer train, but the figures tell how the policy fares when time has
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,11 +57,12 @@ class Trial(NamedTuple):
         cluster = pooled.cluster
         fold = rng.permutation(np.arange(cluster.max() + 1) % N_FOLDS)[cluster]
         chosen, is_outside = np.empty(held_out.cost.shape), np.empty(len(fold), dtype=np.bool_)
-        for one in range(N_FOLDS):
-            others, inside = fold != one, fold == one
-            curve = PriceCurve.of(part_of(held_out, others), billed=pooled.cost[others])
+        ranges = [_Range.of(pooled.structure[fold == one]) for one in range(N_FOLDS)]
+        for one, curve in enumerate(PriceCurve.without_each(held_out, fold, N_FOLDS, billed=pooled.cost)):
+            inside = np.flatnonzero(fold == one)
             chosen[inside] = curve.choose(part_of(held_out, inside), budget, floor=0.0).probabilities
-            is_outside[inside] = _is_outside(pooled.structure[inside], pooled.structure[others])
+            trained = _Range.over([reach for other, reach in enumerate(ranges) if other != one])
+            is_outside[inside] = trained.leaves_out(pooled.structure[inside])
         return cls(table, part_of(held_out, row), chosen[row], is_outside[row], "cross-fitted")
 
     @classmethod
@@ -74,7 +76,7 @@ class Trial(NamedTuple):
         """
         prediction = policy.predict_table(table)
         chosen = policy.choose(prediction, budget).probabilities
-        return cls(table, prediction, chosen, _is_outside(table.structure, policy.table_.structure), "later")
+        return cls(table, prediction, chosen, _Range.of(policy.table_.structure).leaves_out(table.structure), "later")
 
 
 def parted(table: OutcomeTable, later_share: float) -> tuple[OutcomeTable, OutcomeTable]:
@@ -140,6 +142,20 @@ def serving(registry: Registry, menu: Menu, *, unit: Unit) -> LearnedPolicy | No
         return None
 
 
-def _is_outside(judged: Structure, trained: Structure) -> NDArray[np.bool_]:
-    """(n_judged,) whether any feature lies below the least or above the largest that was trained on."""
-    return np.asarray(((judged < trained.min(axis=0)) | (judged > trained.max(axis=0))).any(axis=1))
+class _Range(NamedTuple):
+    """What training has seen of each feature, (n_features,) each."""
+
+    least: Structure
+    most: Structure
+
+    @classmethod
+    def of(cls, structure: Structure) -> "_Range":
+        return cls(structure.min(axis=0, initial=np.inf), structure.max(axis=0, initial=-np.inf))
+
+    @classmethod
+    def over(cls, parts: Sequence["_Range"]) -> "_Range":
+        return cls(np.min([part.least for part in parts], axis=0), np.max([part.most for part in parts], axis=0))
+
+    def leaves_out(self, structure: Structure) -> NDArray[np.bool_]:
+        """(n_tasks,) whether any feature lies below the least or above the most."""
+        return np.asarray(((structure < self.least) | (structure > self.most)).any(axis=1))

@@ -1,14 +1,14 @@
 """Learn again from what was logged: read, tabulate, solve, learn, judge, save; promoting is a step of its own."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from budget_router.allocation import Allocation, solve
-from budget_router.budget import Budget
+from budget_router.budget import Budget, Unit
 from budget_router.errors import InvalidInput, NotEnoughEvidence
 from budget_router.evaluation import Gate, Judgement, OffPolicyEstimate, Verdict
 from budget_router.evaluation.judgement import STATIC_MIX
@@ -19,7 +19,6 @@ from budget_router.ledger import InParts, Ledger, Registry
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable, recent
 from budget_router.outcomes.on_dask import Client, gathered
-from budget_router.outcomes.rows import Rows
 from budget_router.policies import OracleImitator, ValuePolicy
 from budget_router.policies.artifact import record_of
 from budget_router.policies.completion import completed
@@ -196,28 +195,22 @@ def _refreshed(
     progress: Progress,
     client: Client | None,
 ) -> Refresh:
-    far = None
-    if client is None:
-        rows = Rows.of(_told(ledger.evidence(since=since, until=until), progress), budget.unit, columns)
-    else:
-        rows, far = gathered(_parts(ledger, since, until), budget.unit, client, columns=columns)
-        progress("reading", len(rows), len(rows))
-    table = OutcomeTable.from_rows(rows, menu, weak_labels=weak_labels, far=far)
-    del rows
+    table = _table(
+        ledger, menu, budget.unit, client, progress, columns=columns, weak_labels=weak_labels, since=since, until=until
+    )
     rng = np.random.default_rng(seed)
     if half_life is not None:
         table = recent(table, half_life, rng=rng)
+    n_decisions, n_tasks, weak_doubts = len(table.task_ids), len(set(table.task_ids)), table.weak_doubts
     if np.isnan(table.graded).all():
-        raise NotEnoughEvidence(f"none of the {len(table.task_ids)} settled decisions is graded: call router.grade first")
+        raise NotEnoughEvidence(f"none of the {n_decisions} settled decisions is graded: call router.grade first")
     progress("learning", 0, 1)
     trained, later = (table, None) if later_share is None else parted(table, later_share)
+    del table
     policy = LEARNERS[learner]().fit(trained, rng=rng)
+    trained = replace(trained, stages=None, doubt=None)  # pooled, they have told what they had to
     progress("learning", 1, 1)
-    by_task = policy.table_
-    held_out = policy.held_out_
-    accuracy, cost = completed(by_task, held_out.score if held_out.accuracy is None else held_out.accuracy, held_out.cost)
-    allowed_cost = max(budget.per_task, float(cost.min(axis=1).mean()))
-    allocation = solve(accuracy, cost, allowed_cost)
+    allocation, allowed_cost = _solved(policy, budget)
     progress("judging", 0, 1)
     trial = (
         Trial.cross_fitted(policy, trained, budget.per_task, rng=rng)
@@ -227,14 +220,14 @@ def _refreshed(
     judgement = judged(trial, budget, incumbent=serving(ledger.registry, menu, unit=budget.unit))
     verdict = gate.judge(judgement)
     progress("judging", 1, 1)
-    n_tasks, n_graded = len(set(table.task_ids)), (~np.isnan(by_task.graded)).sum(axis=0)
-    n_weak = by_task.is_observed.sum(axis=0) - n_graded
+    n_graded = (~np.isnan(policy.table_.graded)).sum(axis=0)
+    n_weak = policy.table_.is_observed.sum(axis=0) - n_graded
     record = record_of(
         policy,
         evidence={
             "budget": budget.model_dump(exclude_none=True),
             "learner": learner,
-            "n_decisions": len(table.task_ids),
+            "n_decisions": n_decisions,
             "n_tasks": n_tasks,
             "n_weak": dict(zip(menu.names, n_weak.tolist(), strict=True)),
             "shadow_price": allocation.lam,
@@ -262,7 +255,7 @@ def _refreshed(
             duality_gap=allocation.duality_gap,
             expected_accuracy=min(allocation.accuracy, 1.0),  # a mean of ones may be rounded up
             expected_cost=allocation.spend,
-            n_decisions=len(table.task_ids),
+            n_decisions=n_decisions,
             n_tasks=n_tasks,
             since=since,
             until=until,
@@ -272,16 +265,46 @@ def _refreshed(
         policy=policy,
         version=record.version,
         budget=budget,
-        n_decisions=len(table.task_ids),
+        n_decisions=n_decisions,
         n_tasks=n_tasks,
         n_graded=dict(zip(menu.names, n_graded.tolist(), strict=True)),
         n_weak=dict(zip(menu.names, n_weak.tolist(), strict=True)),
-        weak_doubts=table.weak_doubts,
+        weak_doubts=weak_doubts,
         allocation=allocation,
         judgement=judgement,
         verdict=verdict,
         registry=ledger.registry,
     )
+
+
+def _table(
+    ledger: Ledger,
+    menu: Menu,
+    unit: Unit,
+    client: Client | None,
+    progress: Progress,
+    *,
+    columns: Collection[str] | None,
+    weak_labels: bool,
+    since: datetime | None,
+    until: datetime | None,
+) -> OutcomeTable:
+    """Read the window, here or by workers."""
+    if client is None:
+        evidence = _told(ledger.evidence(since=since, until=until), progress)
+        return OutcomeTable.from_evidence(evidence, menu, unit=unit, columns=columns, weak_labels=weak_labels)
+    rows, far = gathered(_parts(ledger, since, until), unit, client, columns=columns)
+    progress("reading", len(rows), len(rows))
+    return OutcomeTable.from_rows(rows, menu, weak_labels=weak_labels, far=far)
+
+
+def _solved(policy: LearnedPolicy, budget: Budget) -> tuple[Allocation, float]:
+    """Solve the completed table at the budget, or at what the cheapest strategies cost where it is less."""
+    held_out = policy.held_out_
+    predicted = held_out.score if held_out.accuracy is None else held_out.accuracy
+    accuracy, cost = completed(policy.table_, predicted, held_out.cost)
+    allowed_cost = max(budget.per_task, float(cost.min(axis=1).mean()))
+    return solve(accuracy, cost, allowed_cost), allowed_cost
 
 
 def _parts(ledger: Ledger, since: datetime | None, until: datetime | None) -> Sequence[Part]:

@@ -10,17 +10,18 @@ An estimate refuses to conclude where the log says too little about the target: 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from budget_router.allocation import FloatArray
+from budget_router.allocation import FloatArray, IntArray
 from budget_router.errors import InvalidInput
 from budget_router.evaluation.bounds import bernstein_half_width, clustered_error, student_half_width
 from budget_router.evaluation.estimate import Estimate
 from budget_router.evaluation.overlap import doubt, effective_sample_size
-from budget_router.evaluation.revealed import Revealed
+from budget_router.evaluation.revealed import Cells, Revealed
 from budget_router.outcomes import OutcomeTable
 
 Bound = Literal["t", "bernstein"]
@@ -28,6 +29,9 @@ Bound = Literal["t", "bernstein"]
 CONFIDENCE = 0.95
 _PRIOR_ROWS = 4.0
 """Rows of evidence at the scatter of all strategies that a strategy's own scatter is weighed against."""
+
+_AT_ONCE = 2**15
+"""Decisions whose terms are worked out at once."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,14 @@ def ips(
     highest = _largest(log, target_prob, max_importance_weight)
     term_range = highest * (max(value_range[1], 0.0) - min(value_range[0], 0.0))
     return _estimate(
-        log, terms, weights, target_prob, n_clipped=n_clipped, bound=bound, term_range=term_range, confidence=confidence
+        log,
+        terms,
+        weights.sum(axis=1),
+        target_prob,
+        n_clipped=n_clipped,
+        bound=bound,
+        term_range=term_range,
+        confidence=confidence,
     )
 
 
@@ -127,7 +138,7 @@ def snips(
     total = float(weight.sum())
     value = float(weighted.sum()) / total if total > 0 else math.nan
     terms = value + (weighted - value * weight) * (len(weight) / total) if total > 0 else np.full(len(weight), math.nan)
-    return _estimate(log, terms, weights, target_prob, n_clipped=n_clipped, confidence=confidence)
+    return _estimate(log, terms, weight, target_prob, n_clipped=n_clipped, confidence=confidence)
 
 
 def dr(
@@ -167,28 +178,76 @@ def dr(
     Reference: Dudík, Langford and Li (2011), Doubly Robust Policy Evaluation and Learning, ICML.
     """
     _check(log, target_prob)
-    weights, n_clipped = _weights(log, target_prob, max_importance_weight)
-    apart = target_prob
     if against is not None:
         _check(log, against)
-        other, n_other = _weights(log, against, max_importance_weight)
-        weights, n_clipped, apart = weights - other, n_clipped + n_other, target_prob - against
-    modelled = (apart * predicted).sum(axis=1)
-    terms = modelled + (weights * _missed(log, predicted)).sum(axis=1)
-    highest = max(_largest(log, prob, max_importance_weight) for prob in (target_prob, against) if prob is not None)
-    term_range = (value_range[1] - value_range[0]) * (1 + 2 * highest) * (1 if against is None else 2)
+    parts = [
+        _Part.of(
+            Cells(log.value[rows], log.prob[rows]),
+            predicted[rows],
+            target_prob[rows],
+            None if against is None else against[rows],
+            max_importance_weight,
+        )
+        for rows in _stretches(len(log.value))
+    ]
+    terms, modelled, weight = (np.concatenate(column) for column in list(zip(*parts, strict=True))[:3])
+    term_range = (value_range[1] - value_range[0]) * (1 + 2 * max(part.highest for part in parts)) * (1 if against is None else 2)
     return _estimate(
         log,
         terms,
-        weights,
+        weight,
         target_prob,
         against=against,
-        n_clipped=n_clipped,
+        n_clipped=sum(part.n_clipped for part in parts),
         bound=bound,
         term_range=term_range,
         confidence=confidence,
-        least_error=_design_error(log, apart, predicted, modelled, max_importance_weight),
+        least_error=_design_error(log, parts, modelled),
     )
+
+
+class _Part(NamedTuple):
+    """What some decisions add to a doubly robust estimate: of a log of millions no more is worked out at once."""
+
+    terms: FloatArray
+    """(n,)"""
+    modelled: FloatArray
+    """(n,) what the model says of each."""
+    weight: FloatArray
+    """(n,) summed importance weights, absolute."""
+    n_clipped: int
+    highest: float
+    """The largest sum of weights that any of them could have had."""
+    square: FloatArray
+    """(n_strategies,) summed squared misses of the model."""
+    n_seen: IntArray
+    """(n_strategies,) cells that were observed."""
+
+    drawn: FloatArray
+    """(n_strategies,) summed `w² p` of the weights w that the cells would have, were they revealed."""
+
+    @classmethod
+    def of(
+        cls, cells: Cells, predicted: FloatArray, target_prob: FloatArray, against: FloatArray | None, limit: float | None
+    ) -> "_Part":
+        weights, n_clipped = _weights(cells, target_prob, limit)
+        apart, highest = target_prob, _largest(cells, target_prob, limit)
+        if against is not None:
+            other, n_other = _weights(cells, against, limit)
+            weights, n_clipped, apart = weights - other, n_clipped + n_other, target_prob - against
+            highest = max(highest, _largest(cells, against, limit))
+        missed = _missed(cells, predicted)
+        modelled = (apart * predicted).sum(axis=1)
+        return cls(
+            terms=modelled + (weights * missed).sum(axis=1),
+            modelled=modelled,
+            weight=np.abs(weights).sum(axis=1),
+            n_clipped=n_clipped,
+            highest=highest,
+            square=(missed**2).sum(axis=0),
+            n_seen=cells.is_observed.sum(axis=0),
+            drawn=(_possible(cells, np.abs(apart), limit) ** 2 * cells.prob).sum(axis=0),
+        )
 
 
 def dr_terms(log: Revealed, *, target_prob: FloatArray, predicted: FloatArray) -> FloatArray:
@@ -215,24 +274,29 @@ def _check(log: Revealed, target_prob: FloatArray) -> None:
         raise InvalidInput("target_prob must be probabilities: each row ≥ 0 and of sum 1")
 
 
-def _weights(log: Revealed, target_prob: FloatArray, limit: float | None) -> tuple[FloatArray, int]:
-    weights = log.importance_weights(target_prob)
+def _weights(cells: Cells, target_prob: FloatArray, limit: float | None) -> tuple[FloatArray, int]:
+    weights = cells.importance_weights(target_prob)
     if limit is None:
         return weights, 0
     return np.minimum(weights, limit), int((weights > limit).any(axis=1).sum())
 
 
-def _largest(log: Revealed, target_prob: FloatArray, limit: float | None) -> float:
+def _possible(cells: Cells, target_prob: FloatArray, limit: float | None) -> FloatArray:
+    """(n, n_strategies) the weights that cells would have, were they revealed."""
+    weights = np.divide(target_prob, cells.prob, out=np.zeros(cells.prob.shape), where=cells.prob > 0)
+    return weights if limit is None else np.minimum(weights, limit)
+
+
+def _largest(cells: Cells, target_prob: FloatArray, limit: float | None) -> float:
     """The largest sum of weights that any row could have had, seen or not."""
-    possible = np.divide(target_prob, log.prob, out=np.zeros(log.prob.shape), where=log.prob > 0)
-    return float((possible if limit is None else np.minimum(possible, limit)).sum(axis=1).max(initial=0.0))
+    return float(_possible(cells, target_prob, limit).sum(axis=1).max(initial=0.0))
 
 
-def _missed(log: Revealed, predicted: FloatArray) -> FloatArray:
-    return np.where(log.is_observed, np.nan_to_num(log.value) - predicted, 0.0)
+def _missed(cells: Cells, predicted: FloatArray) -> FloatArray:
+    return np.where(cells.is_observed, np.nan_to_num(cells.value) - predicted, 0.0)
 
 
-def _design_error(log: Revealed, apart: FloatArray, predicted: FloatArray, modelled: FloatArray, limit: float | None) -> float:
+def _design_error(log: Revealed, parts: Sequence[_Part], modelled: FloatArray) -> float:
     """Standard error of the doubly robust mean by the log's design: what the draw of the strategies and their scores adds.
 
     Residuals of cells that one decision reveals together count as independent; where they are not, the clustered error of the
@@ -240,19 +304,15 @@ def _design_error(log: Revealed, apart: FloatArray, predicted: FloatArray, model
     """
     if log.n_tasks < 2:
         return math.nan
-    square, n_seen = (_missed(log, predicted) ** 2).sum(axis=0), log.is_observed.sum(axis=0)
+    square, n_seen, drawn = (np.sum([getattr(part, name) for part in parts], axis=0) for name in ("square", "n_seen", "drawn"))
     scatter = (square + _PRIOR_ROWS * square.sum() / max(n_seen.sum(), 1)) / (n_seen + _PRIOR_ROWS)
-    weight = np.divide(np.abs(apart), log.prob, out=np.zeros(log.prob.shape), where=log.prob > 0)
-    if limit is not None:
-        weight = np.minimum(weight, limit)
-    drawn = float((weight**2 * log.prob @ scatter).mean()) / len(modelled)
-    return math.sqrt(clustered_error(modelled, log.task) ** 2 + drawn)
+    return math.sqrt(clustered_error(modelled, log.task) ** 2 + float(drawn @ scatter) / len(modelled) ** 2)
 
 
 def _estimate(
     log: Revealed,
     terms: FloatArray,
-    weights: FloatArray,
+    weight: FloatArray,
     target_prob: FloatArray,
     *,
     against: FloatArray | None = None,
@@ -262,7 +322,7 @@ def _estimate(
     confidence: float,
     least_error: float = 0.0,
 ) -> OffPolicyEstimate:
-    n_effective = effective_sample_size(np.abs(weights).sum(axis=1))
+    n_effective = effective_sample_size(weight)
     value = float(terms.mean()) if len(terms) else math.nan
     error = max(clustered_error(terms, log.task), least_error) if log.n_tasks > 1 else math.nan
     reason = doubt(log, target_prob) or (doubt(log, against) if against is not None else "")
@@ -275,3 +335,7 @@ def _estimate(
     return OffPolicyEstimate(
         value, error, value - half, value + half, n_effective, len(terms), log.n_tasks, n_clipped, reason=reason
     )
+
+
+def _stretches(n_rows: int) -> list[slice]:
+    return [slice(start, start + _AT_ONCE) for start in range(0, max(n_rows, 1), _AT_ONCE)]

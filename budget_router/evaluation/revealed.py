@@ -14,16 +14,31 @@ from budget_router.outcomes.rows import numbered
 
 
 @dataclass(frozen=True)
-class Revealed:
-    """Scores or spends of logged decisions, one row each, one column per strategy; what off-policy estimates are made of.
-
-    A decision reveals its strategy's cell, and where one graded bundle prices smaller votes, theirs too.
-    """
+class Cells:
+    """Scores or spends of logged decisions, one row each, one column per strategy."""
 
     value: FloatArray
     """(n, n_strategies) observed score in [0, 1], or spend in the budget's unit; NaN where unobserved."""
     prob: FloatArray
     """(n, n_strategies) probability that the log revealed the cell: the propensity, summed over all strategies that reveal it."""
+
+    @cached_property
+    def is_observed(self) -> NDArray[np.bool_]:
+        """(n, n_strategies) whether the cell is known."""
+        return ~np.isnan(self.value)
+
+    def importance_weights(self, target_prob: FloatArray) -> FloatArray:
+        """(n, n_strategies) target_prob / prob where observed, 0 elsewhere; a row's sum has mean 1 where all was loggable."""
+        return np.divide(target_prob, self.prob, out=np.zeros(self.value.shape), where=self.is_observed)
+
+
+@dataclass(frozen=True)
+class Revealed(Cells):
+    """What a log reveals of its decisions; what off-policy estimates are made of.
+
+    A decision reveals its strategy's cell, and where one graded bundle prices smaller votes, theirs too.
+    """
+
     task_ids: tuple[str, ...]
     """(n,) rows of one id are about one task: they are one cluster, and one side of every split."""
     strategies: tuple[str, ...]
@@ -64,11 +79,6 @@ class Revealed:
         return cls(value[rows], table.observed_prob[rows], ids, tuple(table.menu.names), n_settled, rows)
 
     @cached_property
-    def is_observed(self) -> NDArray[np.bool_]:
-        """(n, n_strategies) whether the cell is known."""
-        return ~np.isnan(self.value)
-
-    @cached_property
     def task(self) -> IntArray:
         """(n,) number of each row's task, from 0."""
         return numbered(self.task_ids)
@@ -85,7 +95,3 @@ class Revealed:
         part = Revealed(self.value[which], self.prob[which], ids, self.strategies, rows=rows)
         vars(part)["task"] = np.unique(self.task[which], return_inverse=True)[1]  # numbers sort ten times as fast as names
         return part
-
-    def importance_weights(self, target_prob: FloatArray) -> FloatArray:
-        """(n, n_strategies) target_prob / prob where observed, 0 elsewhere; a row's sum has mean 1 where all was loggable."""
-        return np.divide(target_prob, self.prob, out=np.zeros(self.value.shape), where=self.is_observed)

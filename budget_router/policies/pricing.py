@@ -1,10 +1,11 @@
 """The price that meets a budget, read off a policy's predictions on the tasks of its log."""
 
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 
-from budget_router.allocation import FloatArray, trace
+from budget_router.allocation import FloatArray, IntArray, trace
 from budget_router.policies.contract import Choice, Prediction
 
 _MAX_PRICES = 160
@@ -15,6 +16,8 @@ _N_DITHERED = 8
 """Prices that stand for all within the dither."""
 _PRIOR_TASKS = 20
 """Tasks that the predictions count as, beside what was billed."""
+_MAX_TRACED = 50_000
+"""Tasks, evenly over a log, whose corners are looked at for prices to keep; what is spent at each price, all tasks tell."""
 _AT_ONCE = 2**13
 """Tasks whose picks are worked on at once."""
 _TIE = 1e-9
@@ -45,10 +48,35 @@ class PriceCurve(NamedTuple):
             billed: (n_tasks, n_strategies) what those tasks were billed, NaN where unknown. A price picks the strategies that
                 are predicted to be cheap, so its picks bill more than predicted; with this, the curve tells what they bill.
         """
-        corners = trace(prediction.score, prediction.cost).shadow_price
-        kept = np.unique(np.linspace(0, max(len(corners) - 1, 0), _MAX_PRICES).round().astype(np.intp))[: len(corners)]
-        price = np.array([*corners[kept][:1] * (1 + 2 * _DITHER), *corners[kept], 0.0])
-        return cls(price, np.maximum.accumulate(_spends(prediction, billed, price)), prediction.cost.mean(axis=0))
+        nobody = np.full(len(prediction.cost), -1)
+        (curve,) = cls.without_each(prediction, nobody, 1, billed=billed)
+        return curve
+
+    @classmethod
+    def without_each(
+        cls, prediction: Prediction, fold: IntArray, n_folds: int, *, billed: FloatArray | None = None
+    ) -> "list[PriceCurve]":
+        """Trace a curve for each fold: that of all tasks but the fold's own.
+
+        They tell the spend at the same prices; which those are, hangs on the tasks of all folds.
+
+        Args:
+            prediction: for the tasks of a log.
+            fold: (n_tasks,) number from 0 to `n_folds` - 1; a task with another is in every curve.
+            n_folds: how many.
+            billed: see `of`.
+        """
+        price = _corners(prediction)
+        levels, place = np.unique([_around(one) for one in price], return_inverse=True)
+        own = [_taken(prediction, billed, np.flatnonzero(fold == one), levels) for one in range(n_folds)]
+        rest = _taken(prediction, billed, np.flatnonzero((fold < 0) | (fold >= n_folds)), levels)
+        whole = reduce(_Taken.__add__, own, rest)
+        curves = []
+        for part in own:
+            spend = _spend((whole.sums - part.sums)[:, place.reshape(len(price), -1)].mean(axis=2), whole.n_tasks - part.n_tasks)
+            mean_cost = (whole.cost - part.cost) / (whole.n_tasks - part.n_tasks)
+            curves.append(cls(price, np.maximum.accumulate(spend), mean_cost))
+        return curves
 
     def choose(self, prediction: Prediction, budget: float, *, floor: float) -> Choice:
         """Price each task's strategies so that the mean spend, the exploration floor's included, meets `budget`.
@@ -91,21 +119,47 @@ def _stretches(n_tasks: int) -> list[slice]:
     return [slice(start, start + _AT_ONCE) for start in range(0, n_tasks, _AT_ONCE)]
 
 
-def _spends(prediction: Prediction, billed: FloatArray | None, price: FloatArray) -> FloatArray:
+def _corners(prediction: Prediction) -> FloatArray:
+    """(n_prices,) prices at which picks change, falling to 0: on a sample of many tasks, and not all of them."""
+    step = -(-len(prediction.cost) // _MAX_TRACED)
+    corners = trace(prediction.score[::step], prediction.cost[::step]).shadow_price
+    kept = np.unique(np.linspace(0, max(len(corners) - 1, 0), _MAX_PRICES).round().astype(np.intp))[: len(corners)]
+    return np.array([*corners[kept][:1] * (1 + 2 * _DITHER), *corners[kept], 0.0])
+
+
+class _Taken(NamedTuple):
+    """What some tasks' picks come to; `+` is that of two parts."""
+
+    n_tasks: int
+    cost: FloatArray
+    """(n_strategies,) summed predicted cost, picked or not."""
+    sums: FloatArray
+    """(3, n_prices) summed over picks: the predicted cost, what was billed, and the predicted cost of what was billed."""
+
+    def __add__(self, other: "_Taken", /) -> "_Taken":  # type: ignore[override]  # of sums, not of tuples
+        return _Taken(self.n_tasks + other.n_tasks, self.cost + other.cost, self.sums + other.sums)
+
+
+def _taken(prediction: Prediction, billed: FloatArray | None, tasks: IntArray, levels: FloatArray) -> _Taken:
+    sums, total = np.zeros((3, len(levels))), np.zeros(prediction.cost.shape[1])
+    for start in range(0, len(tasks), _AT_ONCE):
+        rows = tasks[start : start + _AT_ONCE]
+        cost = prediction.cost[rows]
+        bills = np.full(cost.shape, np.nan) if billed is None else billed[rows]
+        amounts = np.array([cost, np.nan_to_num(bills), np.where(np.isnan(bills), 0.0, cost)])
+        sums += _picked(prediction.score[rows], cost, amounts, levels)
+        total += cost.sum(axis=0)
+    return _Taken(len(tasks), total, sums)
+
+
+def _spend(sums: FloatArray, n_tasks: int) -> FloatArray:
     """Mean spend of the picks at each price: the predicted one, corrected by what the picks billed where that is known.
 
     A ratio estimate, `predicted · (Σ billed + m) / (Σ predicted + m)` with `_PRIOR_TASKS` tasks in m that bill what was
     predicted (Cochran 1977, Sampling Techniques, chapter 6).
     """
-    levels, place = np.unique([_around(one) for one in price], return_inverse=True)
-    picked = np.zeros((3, len(levels)))
-    for rows in _stretches(len(prediction.cost)):
-        cost = prediction.cost[rows]
-        bills = np.full(cost.shape, np.nan) if billed is None else billed[rows]
-        amounts = np.array([cost, np.nan_to_num(bills), np.where(np.isnan(bills), 0.0, cost)])
-        picked += _picked(prediction.score[rows], cost, amounts, levels)
-    predicted, bill, expected = picked[:, place.reshape(len(price), -1)].mean(axis=2)
-    mean = predicted / len(prediction.cost)
+    predicted, bill, expected = sums
+    mean = predicted / n_tasks
     prior = _PRIOR_TASKS * mean
     return np.asarray(mean * (bill + prior) / np.maximum(expected + prior, 1e-300))
 
