@@ -1,5 +1,6 @@
 """A log that many workers read: the same policy and the same verdict as in one process."""
 
+import json
 from datetime import timedelta
 
 import numpy as np
@@ -121,3 +122,22 @@ def test_a_ledger_in_memory_and_an_empty_window_are_refused(client, path):
         refresh(MemoryLedger(), menu=MENU, budget=BUDGET, client=client)
     with SqlLedger(f"sqlite:///{path}") as ledger, pytest.raises(NotEnoughEvidence, match="holds no decision"):
         refresh(ledger, menu=MENU, budget=BUDGET, client=client, since=now() + timedelta(days=1))
+
+
+def test_the_command_finds_the_workers_by_their_scheduler(client, path, in_parts, typed_here):
+    asked = ["refresh", "--ledger", f"sqlite:///{path}", "--budget", "110:completion_tokens", "--no-promote", "--json"]
+    told = []
+    for more in ([], ["--dask", client.scheduler.address]):
+        code, out, error = typed_here(*asked, *more)
+        assert code == 0, error
+        told.append(json.loads(out))
+    assert told[0]["n_tasks"] == told[1]["n_tasks"]
+    assert told[0]["gain"] == pytest.approx(told[1]["gain"])
+
+
+def test_a_scheduler_that_does_not_answer_is_told_with_its_mend(path, typed_here, monkeypatch):
+    monkeypatch.setattr("budget_router_cli.workers._PATIENCE", "100ms")
+    asked = ["refresh", "--ledger", f"sqlite:///{path}", "--budget", "110:completion_tokens", "--dask", "tcp://127.0.0.1:9"]
+    code, _, error = typed_here(*asked)
+    assert code == 1
+    assert "no Dask scheduler answers at 'tcp://127.0.0.1:9'" in " ".join(error.split())

@@ -18,6 +18,7 @@ from budget_router_cli.options import LOG_FILE, MENU, AsJson, LedgerUrl, PerTask
 from budget_router_cli.terminal import lines, progress_bars
 from budget_router_cli.watching import span
 from budget_router_cli.watching import watch as watch_ledger
+from budget_router_cli.workers import workers
 
 app = typer.Typer()
 
@@ -77,6 +78,9 @@ def refresh(
     every: Annotated[str | None, typer.Option(help="A reason to: so much time has passed, e.g. 12h.")] = None,
     outcomes: Annotated[int | None, typer.Option(min=1, help="A reason to: so many grades have come.")] = None,
     on_drift: Annotated[bool, typer.Option("--on-drift", help="A reason to: what was learned from no longer holds.")] = False,
+    dask: Annotated[
+        str | None, typer.Option(help="Scheduler of workers that read a long log, e.g. tcp://10.0.0.7:8786; else this process.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Learn a policy again from what was logged, under the menu of the latest decision; it serves if the gate passes it."""
@@ -92,7 +96,7 @@ def refresh(
     if watch:
         if not promote or out or report:
             raise typer.BadParameter("--watch promotes what the gate passes: leave --no-promote, --out and --report")
-        with opened(ledger) as book:
+        with opened(ledger) as book, workers(dask) as client:
             watch_ledger(
                 book,
                 budget=average,
@@ -102,7 +106,7 @@ def refresh(
                 gate=gate,
                 share=share,
                 window=since,
-                learn=learn,
+                learn=partial(learn, client=client),
                 as_json=as_json,
             )
         return
@@ -112,8 +116,9 @@ def refresh(
     if is_file and out is None:
         raise typer.BadParameter(f"a {LOG_FILE} has no shelf for policies: say --out FOLDER")
     with opened_to_read(ledger) as book:
-        with progress_bars() as progress:
-            result = learn(book, menu=book.latest().menu, budget=average, since=moment(since), gate=gate, progress=progress)
+        with workers(dask) as client, progress_bars() as progress:
+            learn = partial(learn, client=client, progress=progress)
+            result = learn(book, menu=book.latest().menu, budget=average, since=moment(since), gate=gate)
         is_promoted = promote and result.verdict.is_passed and not is_file
         if is_promoted:
             result.promote(share=share)
