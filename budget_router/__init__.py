@@ -19,6 +19,7 @@ from budget_router.reporting import report
 from budget_router.rolling_back import rollback
 from budget_router.router import BudgetRouter
 from budget_router.shadowing import ShadowResult, shadow, shadowed
+from budget_router.shelf import SavedPolicy, promote, saved_policies
 from budget_router.solving import LoggedFrontier, Solved, frontier, solve
 from budget_router.tariffs import Tariff, Tariffs
 from budget_router.task import Task
@@ -49,6 +50,7 @@ __all__ = [
     "Outcome",
     "Refresh",
     "Refresher",
+    "SavedPolicy",
     "SelfConsistency",
     "Settlement",
     "ShadowResult",
@@ -67,10 +69,12 @@ __all__ = [
     "export",
     "frontier",
     "load_policy",
+    "promote",
     "refresh",
     "report",
     "rollback",
     "save_policy",
+    "saved_policies",
     "shadow",
     "shadowed",
     "solve",

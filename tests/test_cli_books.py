@@ -88,6 +88,7 @@ def test_doctor_tells_what_it_found_and_exits_1_on_a_failure(url, tmp_path):
 
 def test_roles_are_sql():
     assert "CREATE ROLE" in typed("roles")[1]
+    assert json.loads(typed("roles", "--json")[1])["sql"] == typed("roles")[1]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

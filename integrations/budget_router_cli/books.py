@@ -151,9 +151,9 @@ def forget(
 
 
 @app.command(epilog='Example: budget-router roles | psql "postgresql://owner@host/spend"')
-def roles() -> None:
+def roles(as_json: AsJson = False) -> None:
     """Print the SQL that makes three roles on PostgreSQL: writer, trainer and reader, each with what it needs and no more."""
-    typer.echo(roles_sql(), nl=False)
+    typer.echo(json.dumps({"sql": roles_sql()}) if as_json else roles_sql(), nl=as_json)
 
 
 @app.command(epilog="Example: budget-router doctor --ledger postgresql+psycopg://user@host/spend")

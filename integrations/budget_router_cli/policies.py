@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from budget_router import Menu
+from budget_router import promote as promote_policy
 from budget_router import rollback as rollback_policy
+from budget_router import saved_policies
 from budget_router_cli.options import AsJson, LedgerUrl, opened
 from budget_router_cli.terminal import talk
 
@@ -17,25 +18,23 @@ app = typer.Typer()
 def policies(ledger: LedgerUrl, as_json: AsJson = False) -> None:
     """List the policies learned for the menu of the latest decision, with their evidence; the active one is marked."""
     with opened(ledger) as book:
-        menu: Menu = book.latest().menu
-        stands = book.registry.rollout(menu.hash)
-        records = [book.registry.load(version) for version in book.registry.versions(menu.hash)]
+        found = saved_policies(book, menu=book.latest().menu)
     if as_json:
         rows: list[dict[str, Any]] = [  # Any: JSON
             {
                 "version": one.version,
-                "active": one.version == stands.active,
+                "active": one.role == "active",
+                "role": one.role,
                 "created_at": one.created_at.isoformat(),
                 **one.evidence,
             }
-            for one in records
+            for one in found
         ]
         typer.echo(json.dumps(rows, indent=1))
         return
-    for one in records:
-        mark = {stands.active: "active", stands.canary: "canary", stands.shadow: "shadow"}.get(one.version, "")
-        typer.echo(f"{one.version}  {one.created_at:%Y-%m-%d %H:%M}  {mark:6s}  {_said(one.evidence.get('verdict'))}")
-    if not records:
+    for one in found:
+        typer.echo(f"{one.version}  {one.created_at:%Y-%m-%d %H:%M}  {one.role or '':6s}  {_said(one.evidence.get('verdict'))}")
+    if not found:
         talk.print("no policy was learned for this menu yet: budget-router refresh", highlight=False)
 
 
@@ -52,10 +51,14 @@ def promote(
     ledger: LedgerUrl,
     share: Annotated[float, typer.Option(help="Of the tasks, in (0, 1]; below 1 it is a canary beside the active policy.")] = 1.0,
     reason: Annotated[str, typer.Option(help="Kept with the promotion.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Let a saved policy serve, all tasks or a share of them; naming an older one rolls back."""
     with opened(ledger) as book:
-        book.registry.promote(version, share=share, reason=reason)
+        stands = promote_policy(book, version, share=share, reason=reason)
+    if as_json:
+        typer.echo(json.dumps(stands.model_dump(include={"active", "canary", "share", "shadow"})))
+        return
     of = "" if share == 1 else f" {100 * share:g} % of the tasks"
     typer.echo(f"{version} serves{of}; routers of its menu pick it up within seconds")
 
