@@ -12,8 +12,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(VENV)/.ready
 	$(BIN)/budget-router demo --out demo
 
-# each of the two workers has a core
+# each of the two workers has a core; what they import is compiled once, for all processes that tests start
 test: export OPENBLAS_NUM_THREADS := 1
+test: export PYTHONDONTWRITEBYTECODE :=
 test: lint $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -n 2
 

@@ -1,15 +1,13 @@
 """Each provider's own class, with settings where its requests really carry them. No key here opens anything."""
 
 import json
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any
 
-import openai
 import pytest
-from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import HumanMessage
-from langchain_ollama import ChatOllama
-from langchain_openai import AzureChatOpenAI, ChatOpenAI
 
 from budget_router.errors import InvalidInput
 from budget_router.menu import Sampling
@@ -20,20 +18,28 @@ HIGH = Sampling(effort="high")
 LONG = Sampling(max_thinking_tokens=2000)
 
 
-def gpt(model: str = "gpt-5.1", **settings: Any) -> ChatOpenAI:
+def gpt(model: str = "gpt-5.1", **settings: Any) -> Any:
+    from langchain_openai import ChatOpenAI  # here and below where it is used: each worker imports what its own tests need
+
     return ChatOpenAI(model=model, api_key="none", **settings)
 
 
-def azure() -> AzureChatOpenAI:
+def azure() -> Any:
+    from langchain_openai import AzureChatOpenAI
+
     address = {"azure_endpoint": "https://none.invalid", "azure_deployment": "o3", "api_version": "2025-01-01"}
     return AzureChatOpenAI(model="o3", api_key="none", **address)
 
 
-def claude(model: str = "claude-sonnet-4-5", **settings: Any) -> ChatAnthropic:
+def claude(model: str = "claude-sonnet-4-5", **settings: Any) -> Any:
+    from langchain_anthropic import ChatAnthropic
+
     return ChatAnthropic(model=model, api_key="none", **settings)
 
 
-def ollama(**settings: Any) -> ChatOllama:
+def ollama(**settings: Any) -> Any:
+    from langchain_ollama import ChatOllama
+
     return ChatOllama(model="gpt-oss", **settings)
 
 
@@ -49,25 +55,33 @@ def request(model: Any, sampling: Sampling) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("model", "sampling", "sent"),
+    ("make", "sampling", "sent"),
     [
-        (gpt(), HIGH, {"reasoning_effort": "high"}),
-        (gpt(), Sampling(max_tokens=9), {"max_completion_tokens": 9}),
-        (gpt("gpt-4o"), Sampling(temperature=0.7), {"temperature": 0.7}),
-        (gpt(reasoning_effort="low"), HIGH, {"reasoning_effort": "high"}),
-        (gpt(use_responses_api=True), HIGH, {"reasoning": {"effort": "high"}}),
-        (gpt(use_responses_api=True), Sampling(max_tokens=9), {"max_output_tokens": 9}),
-        (gpt(reasoning={"effort": "low", "summary": "auto"}), HIGH, {"reasoning": {"effort": "high", "summary": "auto"}}),
-        (gpt(reasoning={"summary": "auto"}, reasoning_effort="low"), HIGH, {"reasoning": {"effort": "high", "summary": "auto"}}),
-        (azure(), HIGH, {"reasoning_effort": "high"}),
-        (azure(), Sampling(max_tokens=9), {"max_completion_tokens": 9}),
-        (gpt("qwen3", base_url="http://none.invalid/v1"), HIGH, {"reasoning_effort": "high"}),
+        (gpt, HIGH, {"reasoning_effort": "high"}),
+        (gpt, Sampling(max_tokens=9), {"max_completion_tokens": 9}),
+        (partial(gpt, "gpt-4o"), Sampling(temperature=0.7), {"temperature": 0.7}),
+        (partial(gpt, reasoning_effort="low"), HIGH, {"reasoning_effort": "high"}),
+        (partial(gpt, use_responses_api=True), HIGH, {"reasoning": {"effort": "high"}}),
+        (partial(gpt, use_responses_api=True), Sampling(max_tokens=9), {"max_output_tokens": 9}),
+        (
+            partial(gpt, reasoning={"effort": "low", "summary": "auto"}),
+            HIGH,
+            {"reasoning": {"effort": "high", "summary": "auto"}},
+        ),
+        (
+            partial(gpt, reasoning={"summary": "auto"}, reasoning_effort="low"),
+            HIGH,
+            {"reasoning": {"effort": "high", "summary": "auto"}},
+        ),
+        (azure, HIGH, {"reasoning_effort": "high"}),
+        (azure, Sampling(max_tokens=9), {"max_completion_tokens": 9}),
+        (partial(gpt, "qwen3", base_url="http://none.invalid/v1"), HIGH, {"reasoning_effort": "high"}),
     ],
 )
 def test_openais_classes_send_each_setting_where_their_interface_reads_it(
-    model: Any, sampling: Sampling, sent: dict[str, Any]
+    make: Callable[[], Any], sampling: Sampling, sent: dict[str, Any]
 ) -> None:
-    assert request(model, sampling) == sent
+    assert request(make(), sampling) == sent
 
 
 class Wire:
@@ -96,6 +110,8 @@ class Wire:
 def test_a_setting_goes_over_the_wire_though_the_models_extra_body_says_another(
     extra_body: dict[str, Any], sampling: Sampling, sent: dict[str, Any]
 ) -> None:
+    import openai
+
     wire = Wire()
     with closing(openai.DefaultHttpxClient(transport=wire)) as client:
         model = gpt("qwen3", base_url="http://none.invalid/v1", http_client=client, max_retries=0, extra_body=extra_body)
@@ -111,31 +127,33 @@ def test_a_copy_shares_the_originals_client() -> None:
     assert tuned(model, HIGH).root_client is model.root_client
 
 
-@pytest.mark.parametrize("model", [gpt("gpt-5"), gpt("qwen3", base_url="http://none.invalid/v1"), azure()])
-def test_a_thinking_token_limit_on_openais_interface_is_refused_with_two_ways_out(model: Any) -> None:
+@pytest.mark.parametrize("make", [partial(gpt, "gpt-5"), partial(gpt, "qwen3", base_url="http://none.invalid/v1"), azure])
+def test_a_thinking_token_limit_on_openais_interface_is_refused_with_two_ways_out(make: Callable[[], Any]) -> None:
     with pytest.raises(
         InvalidInput, match=r"no max_thinking_tokens.*: set effort instead, or .* model= .* server's own extra_body"
     ):
-        tuned(model, LONG)
+        tuned(make(), LONG)
 
 
 @pytest.mark.parametrize(
-    ("model", "sampling", "refusal"),
+    ("make", "sampling", "refusal"),
     [
-        (gpt("gpt-4o"), HIGH, "ChatOpenAI 'gpt-4o' does not reason, says its profile: leave effort out"),
-        (gpt(), Sampling(effort="minimal"), "takes no effort 'minimal', says its profile, but 'none', 'low'"),
-        (gpt("o3"), Sampling(temperature=0.7), "takes no temperature, says its profile, the strategy sets 0.7"),
-        (gpt(), Sampling(temperature=0.7), "takes no temperature but 1 while it reasons, the strategy sets 0.7"),
+        (partial(gpt, "gpt-4o"), HIGH, "ChatOpenAI 'gpt-4o' does not reason, says its profile: leave effort out"),
+        (gpt, Sampling(effort="minimal"), "takes no effort 'minimal', says its profile, but 'none', 'low'"),
+        (partial(gpt, "o3"), Sampling(temperature=0.7), "takes no temperature, says its profile, the strategy sets 0.7"),
+        (gpt, Sampling(temperature=0.7), "takes no temperature but 1 while it reasons, the strategy sets 0.7"),
         (
-            gpt("gpt-4o"),
+            partial(gpt, "gpt-4o"),
             Sampling(max_tokens=20_000),
             "at most 16384 tokens, says its profile, the strategy sets max_tokens=20000",
         ),
     ],
 )
-def test_what_openais_model_cannot_is_refused_though_its_class_can(model: Any, sampling: Sampling, refusal: str) -> None:
+def test_what_openais_model_cannot_is_refused_though_its_class_can(
+    make: Callable[[], Any], sampling: Sampling, refusal: str
+) -> None:
     with pytest.raises(InvalidInput, match=refusal):
-        tuned(model, sampling)
+        tuned(make(), sampling)
 
 
 def test_a_temperature_that_an_effort_does_not_go_with_is_put_away() -> None:
@@ -152,32 +170,32 @@ def thinking(limit: int, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("model", "sampling", "sent"),
+    ("make", "sampling", "sent"),
     [
-        (claude(max_tokens=500), Sampling(max_tokens=9, temperature=0.7), {"max_tokens": 9, "temperature": 0.7}),
-        (claude(max_tokens=8000), LONG, {"max_tokens": 8000, "thinking": thinking(2000)}),
+        (partial(claude, max_tokens=500), Sampling(max_tokens=9, temperature=0.7), {"max_tokens": 9, "temperature": 0.7}),
+        (partial(claude, max_tokens=8000), LONG, {"max_tokens": 8000, "thinking": thinking(2000)}),
         (
-            claude(max_tokens=8000, thinking=thinking(1500, display="omitted")),
+            partial(claude, max_tokens=8000, thinking=thinking(1500, display="omitted")),
             LONG,
             {"max_tokens": 8000, "thinking": thinking(2000, display="omitted")},
         ),
-        (claude("claude-opus-4-5", max_tokens=500), HIGH, {"max_tokens": 500, "output_config": {"effort": "high"}}),
+        (partial(claude, "claude-opus-4-5", max_tokens=500), HIGH, {"max_tokens": 500, "output_config": {"effort": "high"}}),
         (
-            claude("claude-opus-4-5", max_tokens=500, output_config={"effort": "low"}),
+            partial(claude, "claude-opus-4-5", max_tokens=500, output_config={"effort": "low"}),
             HIGH,
             {"max_tokens": 500, "output_config": {"effort": "high"}},
         ),
         (
-            claude("claude-opus-5", max_tokens=500),
+            partial(claude, "claude-opus-5", max_tokens=500),
             HIGH,
             {"max_tokens": 500, "output_config": {"effort": "high"}, "thinking": {"type": "adaptive", "display": "summarized"}},
         ),
     ],
 )
 def test_anthropics_class_sends_each_setting_where_its_interface_reads_it(
-    model: Any, sampling: Sampling, sent: dict[str, Any]
+    make: Callable[[], Any], sampling: Sampling, sent: dict[str, Any]
 ) -> None:
-    assert request(model, sampling) == sent
+    assert request(make(), sampling) == sent
 
 
 @pytest.mark.parametrize(
@@ -209,23 +227,33 @@ def test_what_thinking_does_not_go_with_is_put_away_and_the_rest_is_kept() -> No
 
 
 @pytest.mark.parametrize(
-    ("model", "sampling", "refusal"),
+    ("make", "sampling", "refusal"),
     [
-        (claude(), Sampling(max_thinking_tokens=1023), "takes no max_thinking_tokens below 1024, .* 1023: raise it to 1024"),
-        (claude(), Sampling(max_thinking_tokens=2000, max_tokens=2000), "up to 2000 tokens, and max_tokens=2000 includes them"),
-        (claude(thinking=thinking(3000)), Sampling(max_tokens=3000), "up to 3000 tokens, and max_tokens=3000 includes them"),
-        (claude(), Sampling(max_thinking_tokens=2000, temperature=0.7), "takes no temperature but 1 while it reasons, .* 0.7"),
-        (claude(thinking=thinking(3000)), Sampling(temperature=0.7), "takes no temperature but 1 while it reasons"),
-        (claude(), Sampling(temperature=1.5), "takes no temperature above 1, the strategy sets 1.5: lower it"),
-        (claude(), Sampling(effort="minimal"), "takes no effort 'minimal', input should be 'max', 'xhigh', 'high', 'medium'"),
-        (claude("claude-opus-4-5"), Sampling(effort="minimal"), "takes no effort 'minimal', says its profile, but 'low', "),
-        (claude("claude-opus-4-7"), LONG, "takes no thinking-token limit, says its profile: set effort instead"),
-        (claude("claude-opus-5-20990101"), LONG, "refuses the strategy's settings, .*use adaptive thinking"),
+        (claude, Sampling(max_thinking_tokens=1023), "takes no max_thinking_tokens below 1024, .* 1023: raise it to 1024"),
+        (claude, Sampling(max_thinking_tokens=2000, max_tokens=2000), "up to 2000 tokens, and max_tokens=2000 includes them"),
+        (
+            partial(claude, thinking=thinking(3000)),
+            Sampling(max_tokens=3000),
+            "up to 3000 tokens, and max_tokens=3000 includes them",
+        ),
+        (claude, Sampling(max_thinking_tokens=2000, temperature=0.7), "takes no temperature but 1 while it reasons, .* 0.7"),
+        (partial(claude, thinking=thinking(3000)), Sampling(temperature=0.7), "takes no temperature but 1 while it reasons"),
+        (claude, Sampling(temperature=1.5), "takes no temperature above 1, the strategy sets 1.5: lower it"),
+        (claude, Sampling(effort="minimal"), "takes no effort 'minimal', input should be 'max', 'xhigh', 'high', 'medium'"),
+        (
+            partial(claude, "claude-opus-4-5"),
+            Sampling(effort="minimal"),
+            "takes no effort 'minimal', says its profile, but 'low', ",
+        ),
+        (partial(claude, "claude-opus-4-7"), LONG, "takes no thinking-token limit, says its profile: set effort instead"),
+        (partial(claude, "claude-opus-5-20990101"), LONG, "refuses the strategy's settings, .*use adaptive thinking"),
     ],
 )
-def test_what_anthropic_does_not_take_is_refused_before_it_is_asked(model: Any, sampling: Sampling, refusal: str) -> None:
+def test_what_anthropic_does_not_take_is_refused_before_it_is_asked(
+    make: Callable[[], Any], sampling: Sampling, refusal: str
+) -> None:
     with pytest.raises(InvalidInput, match=refusal):
-        tuned(model, sampling)
+        tuned(make(), sampling)
 
 
 # Ollama

@@ -1,11 +1,12 @@
 """Google's own class, with settings where its requests really carry them. No key here opens anything."""
 
 import gc
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
-from langchain_google_genai import ChatGoogleGenerativeAI
 
 from budget_router.errors import InvalidInput
 from budget_router.menu import Sampling
@@ -15,29 +16,31 @@ LOW = Sampling(effort="low")
 LONG = Sampling(max_thinking_tokens=2000)
 
 
-def gemini(model: str = "gemini-3-flash-preview", **settings: Any) -> ChatGoogleGenerativeAI:
+def gemini(model: str = "gemini-3-flash-preview", **settings: Any) -> Any:
+    from langchain_google_genai import ChatGoogleGenerativeAI  # where it is used: each worker imports what its own tests need
+
     return ChatGoogleGenerativeAI(model=model, api_key="none", temperature=None, **settings)
 
 
-def request(model: ChatGoogleGenerativeAI, sampling: Sampling) -> dict[str, Any]:
+def request(model: Any, sampling: Sampling) -> dict[str, Any]:
     """What a tuned model sends of settings."""
     sent = tuned(model, sampling)._prepare_request([HumanMessage("?")])["config"].model_dump(mode="json", exclude_none=True)
     return {name: sent[name] for name in ("temperature", "max_output_tokens", "thinking_config") if name in sent}
 
 
 @pytest.mark.parametrize(
-    ("model", "sampling", "sent"),
+    ("make", "sampling", "sent"),
     [
-        (gemini(), LOW, {"thinking_config": {"thinking_level": "LOW"}}),
-        (gemini(), Sampling(effort="minimal"), {"thinking_config": {"thinking_level": "MINIMAL"}}),
-        (gemini(), LONG, {"thinking_config": {"thinking_budget": 2000}}),
-        (gemini(), Sampling(temperature=0.5, max_tokens=9), {"temperature": 0.5, "max_output_tokens": 9}),
+        (gemini, LOW, {"thinking_config": {"thinking_level": "LOW"}}),
+        (gemini, Sampling(effort="minimal"), {"thinking_config": {"thinking_level": "MINIMAL"}}),
+        (gemini, LONG, {"thinking_config": {"thinking_budget": 2000}}),
+        (gemini, Sampling(temperature=0.5, max_tokens=9), {"temperature": 0.5, "max_output_tokens": 9}),
     ],
 )
 def test_each_setting_is_sent_where_googles_interface_reads_it(
-    model: ChatGoogleGenerativeAI, sampling: Sampling, sent: dict[str, Any]
+    make: Callable[[], Any], sampling: Sampling, sent: dict[str, Any]
 ) -> None:
-    assert request(model, sampling) == sent
+    assert request(make(), sampling) == sent
 
 
 @pytest.mark.parametrize(
@@ -69,29 +72,29 @@ def test_thinking_takes_no_room_from_the_answer_where_the_strategy_sets_no_limit
 
 
 @pytest.mark.parametrize(
-    ("model", "sampling", "refusal"),
+    ("make", "sampling", "refusal"),
     [
         (
-            gemini(),
+            gemini,
             Sampling(effort="low", max_thinking_tokens=2000),
             "takes an effort or a thinking-token limit, the strategy sets both",
         ),
-        (gemini(), Sampling(max_thinking_tokens=2000, max_tokens=2000), "up to 2000 tokens, and max_tokens=2000 includes them"),
-        (gemini(), Sampling(temperature=2.5), "takes no temperature above 2, the strategy sets 2.5: lower it"),
+        (gemini, Sampling(max_thinking_tokens=2000, max_tokens=2000), "up to 2000 tokens, and max_tokens=2000 includes them"),
+        (gemini, Sampling(temperature=2.5), "takes no temperature above 2, the strategy sets 2.5: lower it"),
         (
-            gemini("gemini-3.1-pro-preview"),
+            partial(gemini, "gemini-3.1-pro-preview"),
             Sampling(effort="minimal"),
             "takes no effort 'minimal', says its profile, but 'low', 'medium'",
         ),
-        (gemini("gemini-2.5-flash"), LOW, "thinks by a token limit, not by effort: set max_thinking_tokens instead"),
-        (gemini("gemini-2.5-flash-image"), LONG, "does not reason, says its profile: leave max_thinking_tokens out"),
+        (partial(gemini, "gemini-2.5-flash"), LOW, "thinks by a token limit, not by effort: set max_thinking_tokens instead"),
+        (partial(gemini, "gemini-2.5-flash-image"), LONG, "does not reason, says its profile: leave max_thinking_tokens out"),
     ],
 )
 def test_what_google_does_not_take_is_refused_before_it_is_asked(
-    model: ChatGoogleGenerativeAI, sampling: Sampling, refusal: str
+    make: Callable[[], Any], sampling: Sampling, refusal: str
 ) -> None:
     with pytest.raises(InvalidInput, match=refusal):
-        tuned(model, sampling)
+        tuned(make(), sampling)
 
 
 def test_a_forgotten_copy_does_not_close_the_client_that_it_shares() -> None:

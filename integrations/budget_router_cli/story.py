@@ -1,5 +1,6 @@
 """The demo: cold start, refresh, and unseen tasks, through a LangGraph agent; beside it the same by replay for many seeds."""
 
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -31,8 +32,8 @@ N_DRAWS = 400
 """Bootstrap resamples: the ends of an interval move by a tenth of a point between 400 and 1,000."""
 COLD, LEARNED = "cold start", "learned policy"
 
-N_FRONTIER_SEEDS = 5
-"""Seeds at the frontier's other budgets."""
+FRONTIER_SEEDS = 0.5
+"""Share of the seeds that the frontier's other budgets are measured with."""
 _LEAST_SHARE = 2.0
 """Multiple of the cheapest strategy's mean cost below which a budget leaves nothing to choose."""
 
@@ -159,9 +160,10 @@ def work(
 
 def _plan(budget: Budget, seeds: range, *, least: float) -> list[tuple[Budget, range]]:
     """Budgets to measure, rising and of at least so much, each with its seeds."""
+    some = seeds[: math.ceil(FRONTIER_SEEDS * len(seeds))]
     levels = sorted({budget.per_task, *(round(share * budget.per_task, 6) for share in FRONTIER_SHARES)})
     return [
-        (budget.model_copy(update={"per_task": level}), seeds if level == budget.per_task else seeds[:N_FRONTIER_SEEDS])
+        (budget.model_copy(update={"per_task": level}), seeds if level == budget.per_task else some)
         for level in levels
         if level >= min(budget.per_task, least)
     ]
