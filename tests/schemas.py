@@ -1,6 +1,10 @@
-"""Ledgers as earlier versions of this package left them."""
+"""Ledgers as earlier versions of this package left them, and as they are migrated."""
 
 from collections.abc import Callable
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
 
 from budget_router_sql.schema import VERSION_TABLE
 
@@ -28,3 +32,12 @@ def back_to_the_first_schema(execute: Callable[[str], object]) -> None:
         f"UPDATE {VERSION_TABLE} SET version_num = '0001'",
     ):
         execute(statement)
+
+
+def migrate_from_nothing(connection: Connection) -> None:
+    """Apply every migration, the first one included, where a new ledger would be made at once."""
+    config = Config()
+    config.set_main_option("script_location", "budget_router_sql:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -38,6 +38,7 @@ from budget_router_sql.backend import backend_of
 from budget_router_sql.engine import Database
 from budget_router_sql.reading import decision_of_call, decisions_of_run
 from budget_router_sql.schema import REVISION, erasures, metadata, paces
+from tests.schemas import migrate_from_nothing
 
 
 def url_of(path: Path) -> str:
@@ -362,21 +363,22 @@ def test_durability_says_when_the_disk_is_waited_for(path, durability, synchrono
         assert {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in asked} == asked
 
 
-def test_migrations_lead_to_the_schema_that_the_code_describes(path, tmp_path):
+def test_migrations_lead_to_the_schema_that_a_new_ledger_is_made_at(path, tmp_path):
     SqlLedger(url_of(path)).close()
-    with closing(sqlite3.connect(path)) as migrated:
-        assert migrated.execute("SELECT version_num FROM budget_router_version").fetchall() == [(REVISION,)]
-        built = definitions(migrated)
-    database = Database(backend_of(url_of(tmp_path / "described.db")), durability="committed", busy_seconds=1)
+    with closing(sqlite3.connect(path)) as made:
+        assert made.execute("SELECT version_num FROM budget_router_version").fetchall() == [(REVISION,)]
+        described = definitions(made)
+    database = Database(backend_of(url_of(tmp_path / "migrated.db")), durability="committed", busy_seconds=1)
     with closing(database), database.write() as connection:
-        metadata.create_all(connection)
-    with closing(sqlite3.connect(tmp_path / "described.db")) as described:
-        assert built == definitions(described)
+        migrate_from_nothing(connection)
+    with closing(sqlite3.connect(tmp_path / "migrated.db")) as migrated:
+        assert migrated.execute("SELECT version_num FROM budget_router_version").fetchall() == [(REVISION,)]
+        assert definitions(migrated) == described
 
 
 def definitions(connection: sqlite3.Connection) -> dict[str, str]:
     """Every table and index by name, as it was defined."""
-    named = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'budget_router_version'"
+    named = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
     return {name: " ".join(sql.split()) for name, sql in connection.execute(named)}
 
 

@@ -1,27 +1,36 @@
 """Bring a database to the schema of this version, or tell why it must be left alone.
 
-Whose database it is, is found out before anything is written. A new or an older one is migrated in one transaction, under a lock
-that others who migrate wait for: of two processes that open a new ledger at once, one makes it and the other finds it made.
+Whose database it is, is found out before anything is written. A new one is made at the schema of this version, an older one is
+migrated to it, in one transaction, under a lock that others who migrate wait for: of two processes that open a new ledger at
+once, one makes it and the other finds it made.
 SQLite files are migrated when they are opened; a server, which many workers of several versions share, by `migrate` alone.
 """
 
 import secrets
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import metadata as packages
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Text, column, inspect, select, table
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, select
 from sqlalchemy.dialects.postgresql import insert
 
 from budget_router.errors import ForeignLedger, NewerLedger, OlderLedger
 from budget_router_sql.backend import Backend, backend_of
 from budget_router_sql.engine import BUSY_SECONDS, Database, untouched
-from budget_router_sql.schema import REVISION, VERSION_TABLE, meta
+from budget_router_sql.schema import REVISION, VERSION_TABLE, meta, metadata
 
 if TYPE_CHECKING:
-    from alembic.config import Config  # at run time only a database that is not up to date loads alembic
+    from alembic.config import Config  # at run time only a ledger of another version loads alembic
 
+_versions = Table(
+    VERSION_TABLE,
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+)
+"""As alembic makes it."""
 _one_migration = threading.Lock()
 """Alembic keeps its context in module globals."""
 
@@ -84,7 +93,7 @@ def standing_revision(backend: Backend, *, busy_seconds: float) -> str | None:
             raise ForeignLedger(
                 f"{backend.shown_url} holds the tables {', '.join(map(repr, tables[:3]))} and no ledger: name {other}"
             )
-        revision = _revision(connection) if tables else None
+        revision = _revision(connection, tables)
     if revision not in {None, REVISION} and revision not in _known_revisions():
         raise NewerLedger(
             f"{backend.shown_url} is at schema {revision}, this version knows up to {REVISION}: upgrade budget-router"
@@ -93,10 +102,16 @@ def standing_revision(backend: Backend, *, busy_seconds: float) -> str | None:
 
 
 def bring_up_to_date(database: Database) -> None:
-    """Apply the migrations that are missing, and give a new ledger its salt."""
+    """Make a new ledger, or apply the migrations that an older one is missing, and give a new one its salt."""
     with _one_migration, database.write() as connection:
         database.backend.keep_others_from_migrating(connection)
-        _upgrade(connection)
+        revision = _revision(connection, inspect(connection).get_table_names())  # another process may have been here meanwhile
+        if revision is None:
+            metadata.create_all(connection, checkfirst=False)
+            _versions.create(connection)
+            connection.execute(_versions.insert().values(version_num=REVISION))
+        elif revision != REVISION:
+            _upgrade(connection)
         born = [
             {"key": "salt", "value": secrets.token_hex(16)},
             {"key": "made_by", "value": packages.version("budget-router")},
@@ -104,10 +119,8 @@ def bring_up_to_date(database: Database) -> None:
         connection.execute(insert(meta).on_conflict_do_nothing(), born)
 
 
-def _revision(connection: Connection) -> str | None:
-    revision = column("version_num", Text)
-    found: str | None = connection.execute(select(revision).select_from(table(VERSION_TABLE, revision))).scalar()
-    return found
+def _revision(connection: Connection, tables: Collection[str]) -> str | None:
+    return connection.execute(select(_versions.c.version_num)).scalar() if VERSION_TABLE in tables else None
 
 
 def _config() -> "Config":
