@@ -1,4 +1,4 @@
-"""What many tests share: a server that is too dear to start for each, the two doors of a graph, and a hand that types."""
+"""What many tests share: a server and processes too dear to start for each, the two doors of a graph, and a hand that types."""
 
 import asyncio
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from forks import RUNS_ITS_FIRST_WORD, Forks, forks
 
 if TYPE_CHECKING:
     from tests.postgres import Postgres
@@ -19,6 +20,14 @@ def postgres() -> "Iterator[Postgres]":
 
     with running_postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Runs a script, and its arguments, in a process of its own that has imported the storage; warnings are errors there."""
+    common = "import budget_router_sql, budget_router.testing, budget_router.paces, psycopg"
+    with forks(common, RUNS_ITS_FIRST_WORD, tmp_path_factory.mktemp("apart"), PYTHONWARNINGS="error") as apart:
+        yield apart
 
 
 @pytest.fixture(params=["sync", "async"])

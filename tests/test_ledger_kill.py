@@ -2,12 +2,13 @@
 
 import random
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 import pytest
+from forks import Started
 
 from budget_router.testing import TASK, example_decision, recorded
 from budget_router_sql import SqlLedger
@@ -38,19 +39,12 @@ N_BIRTHS = 3
 N_SAMPLES = 3
 
 
-def start(script: str, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-c", script, *arguments]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def killed(writer: subprocess.Popen[str], *, after_rows: int = 0, after_seconds: float = 0.0) -> set[tuple[str, str]]:
+def killed(writer: Started, *, after_rows: int = 0, after_seconds: float = 0.0) -> set[tuple[str, str]]:
     """Kill a writer with SIGKILL, once it is awake and so much has happened, wherever it is; tell what it had acknowledged."""
-    assert writer.stdout is not None
-    assert writer.stdin is not None
     with writer.stdout, writer.stdin:
         assert writer.stdout.readline() == "awake\n"
         text = "".join(writer.stdout.readline() for _ in range(after_rows))
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(TimeoutExpired):
             writer.wait(after_seconds)
         writer.kill()
         text += writer.stdout.read()
@@ -92,32 +86,32 @@ def assert_kept(url: str, acknowledged: set[tuple[str, str]]) -> int:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
-def test_every_acknowledged_row_survives_a_killed_writer(tmp_path):
+def test_every_acknowledged_row_survives_a_killed_writer(tmp_path, apart):
     path, rng = tmp_path / "spend.db", random.Random(2604)
     acknowledged: set[tuple[str, str]] = set()
     for _ in range(N_ROUNDS):
         acknowledged |= killed(
-            start(WRITER, f"sqlite:///{path}"), after_rows=rng.randint(1, 500), after_seconds=rng.uniform(0, 0.02)
+            apart.start(WRITER, f"sqlite:///{path}"), after_rows=rng.randint(1, 500), after_seconds=rng.uniform(0, 0.02)
         )
         assert assert_whole(path, acknowledged) >= sum(kind == "decision" for kind, _ in acknowledged)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
-def test_every_row_that_a_server_acknowledged_survives_a_killed_writer(postgres):
+def test_every_row_that_a_server_acknowledged_survives_a_killed_writer(postgres, apart):
     rng = random.Random(1703)
     with postgres.ledger() as database:
         url, acknowledged = postgres.url(database), set()
         for _ in range(2):
-            acknowledged |= killed(start(WRITER, url), after_rows=rng.randint(1, 200), after_seconds=rng.uniform(0, 0.02))
+            acknowledged |= killed(apart.start(WRITER, url), after_rows=rng.randint(1, 200), after_seconds=rng.uniform(0, 0.02))
             assert assert_kept(url, acknowledged) >= sum(kind == "decision" for kind, _ in acknowledged)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
-def test_a_ledger_whose_maker_was_killed_at_its_birth_is_opened_all_the_same(tmp_path):
+def test_a_ledger_whose_maker_was_killed_at_its_birth_is_opened_all_the_same(tmp_path, apart):
     rng = random.Random(14853)
     for birth in range(N_BIRTHS):
         path = tmp_path / f"{birth}.db"
-        rows = killed(start(WRITER, f"sqlite:///{path}"), after_seconds=rng.uniform(0.05, 0.35))
+        rows = killed(apart.start(WRITER, f"sqlite:///{path}"), after_seconds=rng.uniform(0.01, 0.1))
         assert_whole(path, rows)
 
 
@@ -135,14 +129,12 @@ with SqlLedger(sys.argv[1]) as ledger:
 """
 
 
-def test_processes_that_open_a_new_ledger_at_once_make_one_and_share_it(tmp_path):
+def test_processes_that_open_a_new_ledger_at_once_make_one_and_share_it(tmp_path, apart):
     url = f"sqlite:///{tmp_path / 'spend.db'}"
-    openers = [start(OPENER, url, str(number)) for number in range(4)]
+    openers = [apart.start(OPENER, url, str(number)) for number in range(4)]
     for opener in openers:
-        assert opener.stdout is not None
         assert opener.stdout.readline() == "awake\n"
     for opener in openers:
-        assert opener.stdin is not None
         opener.stdin.write("go\n")
         opener.stdin.flush()
     salts = {opener.communicate()[0] for opener in openers}

@@ -1,7 +1,6 @@
 """A ledger on a PostgreSQL server: migrated by command, safe to share, and plain about what went wrong."""
 
 import logging
-import subprocess
 import sys
 import threading
 import traceback
@@ -117,14 +116,11 @@ with SqlLedger(sys.argv[1]) as ledger:
 """
 
 
-def test_processes_that_migrate_at_once_make_one_ledger(postgres, empty):
-    command = [sys.executable, "-W", "error", "-c", MIGRATOR, postgres.url(empty)]
-    migrators = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+def test_processes_that_migrate_at_once_make_one_ledger(postgres, empty, apart):
+    migrators = [apart.start(MIGRATOR, postgres.url(empty)) for _ in range(2)]
     for migrator in migrators:
-        assert migrator.stdout is not None
         assert migrator.stdout.readline() == "awake\n"
     for migrator in migrators:
-        assert migrator.stdin is not None
         migrator.stdin.write("go\n")
         migrator.stdin.flush()
     salts = {migrator.communicate()[0] for migrator in migrators}

@@ -1,7 +1,6 @@
 """While the database is away records go to a spool, and are replayed once it is back."""
 
 import logging
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -128,11 +127,8 @@ def test_what_was_spooled_goes_to_no_ledger_but_its_own(postgres, database, url,
         assert list(other.read()) == []
 
 
-def test_what_a_killed_worker_had_spooled_is_replayed_by_the_next_once(postgres, database, url, path, caplog):
-    command = [sys.executable, "-W", "error", "-c", SPOOLER, url, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
-        assert worker.stdout is not None
-        assert worker.stdin is not None
+def test_what_a_killed_worker_had_spooled_is_replayed_by_the_next_once(postgres, database, url, path, caplog, apart):
+    with apart.start(SPOOLER, url, str(path)) as worker:
         assert worker.stdout.readline() == "open\n"
         with outage(postgres, database):
             worker.stdin.write("go\n")

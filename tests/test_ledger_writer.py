@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -420,10 +419,8 @@ while True:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 @pytest.mark.parametrize(("end", "code"), [("exit", 0), ("SIGTERM", -signal.SIGTERM)])
-def test_a_process_that_ends_writes_what_it_had_queued(path, end, code):
-    command = [sys.executable, "-W", "error", "-c", QUEUER, url_of(path), end]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as queuer:
-        assert queuer.stdout is not None
+def test_a_process_that_ends_writes_what_it_had_queued(path, end, code, apart):
+    with apart.start(QUEUER, url_of(path), end) as queuer:
         assert queuer.stdout.readline() == "handed in\n"
         if end == "SIGTERM":
             queuer.terminate()
@@ -462,8 +459,8 @@ with SqlLedger(sys.argv[1]) as ledger:
 
 
 @pytest.mark.skipif(not hasattr(writing.os, "fork"), reason="fork is POSIX")
-def test_a_ledger_goes_on_in_a_forked_worker(url):
-    subprocess.run([sys.executable, "-c", FORKER, url], check=True, timeout=60)
+def test_a_ledger_goes_on_in_a_forked_worker(url, tmp_path, apart):
+    apart(FORKER, url, folder=tmp_path).check_returncode()
 
 
 # --- as text

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -231,11 +229,9 @@ sys.stdin.read()
 """
 
 
-def spent(url, way, *, durability="committed", number=None):
+def spent(apart, url, way, *, durability="committed", number=None):
     """What is known of a worker's spend after its end."""
-    command = [sys.executable, "-W", "error", "-c", WORKER, url, durability, way]
-    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    with worker:
+    with apart.start(WORKER, url, durability, way) as worker:
         if number is not None:
             assert worker.stdout.readline() == "awake\n"
             os.kill(worker.pid, number)
@@ -246,20 +242,20 @@ def spent(url, way, *, durability="committed", number=None):
         return ledger.paces.sums(KEY).spent
 
 
-def test_a_worker_that_exits_tells_what_it_spent_last(url):
-    assert spent(url, "exits") == 80
+def test_a_worker_that_exits_tells_what_it_spent_last(url, apart):
+    assert spent(apart, url, "exits") == 80
 
 
-def test_a_killed_worker_has_told_all_but_the_last_of_it(url):
-    assert spent(url, "waits", number=signal.SIGKILL) == 80
+def test_a_killed_worker_has_told_all_but_the_last_of_it(url, apart):
+    assert spent(apart, url, "waits", number=signal.SIGKILL) == 80
 
 
-def test_a_worker_that_is_terminated_tells_the_rest_before_it_goes(url):
-    assert spent(url, "waits", durability="queued", number=signal.SIGTERM) == 87
+def test_a_worker_that_is_terminated_tells_the_rest_before_it_goes(url, apart):
+    assert spent(apart, url, "waits", durability="queued", number=signal.SIGTERM) == 87
 
 
-def test_a_child_does_not_tell_again_what_its_parent_tells(tmp_path):
-    assert spent(f"sqlite:///{tmp_path / 'spend.db'}", "forks") == 85
+def test_a_child_does_not_tell_again_what_its_parent_tells(tmp_path, apart):
+    assert spent(apart, f"sqlite:///{tmp_path / 'spend.db'}", "forks") == 85
 
 
 # --- upkeep

@@ -1,9 +1,8 @@
 """Workers serve what is promoted, within seconds and without a restart, and go back when they are told to."""
 
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -21,6 +20,7 @@ BUDGET = Budget(per_task=110, unit="completion_tokens")
 MAX_SECONDS = 5.0
 WORKER = """
 import sys, time
+sys.path.append(sys.argv[2])
 from budget_router import Budget, BudgetRouter, Task
 from budget_router_sql import SqlLedger
 from world import MENU
@@ -52,20 +52,16 @@ def url(postgres):
 
 
 @contextmanager
-def worker(url):
-    command = [sys.executable, "-c", WORKER, url]
-    serving = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="tests")
-    try:
+def worker(apart, url):
+    with apart.start(WORKER, url, str(Path(__file__).parent)) as serving:
         yield serving
-    finally:
         serving.kill()
-        serving.communicate()
 
 
-def test_workers_serve_a_promotion_within_five_seconds_and_a_bad_one_never(url, candidates):
+def test_workers_serve_a_promotion_within_five_seconds_and_a_bad_one_never(url, candidates, apart):
     first, second = candidates
     bad = PolicyRecord(version="bad", menu_hash=MENU.hash, manifest=first.manifest, arrays=second.arrays)
-    with SqlLedger(url) as ledger, worker(url) as one, worker(url) as other:
+    with SqlLedger(url) as ledger, worker(apart, url) as one, worker(apart, url) as other:
         workers = one, other
         assert [serving.stdout.readline() for serving in workers] == ["cold-start\n"] * 2
         for policy in (first, bad, second):
