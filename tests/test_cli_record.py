@@ -1,9 +1,6 @@
 """`record` and `train` as a user types them; LangChain makes a scripted model of every name."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,9 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 from forks import Forks, forks
+from typer.testing import CliRunner
 
 from budget_router import Budget, BudgetRouter, SelfConsistency, Task, load_policy
 from budget_router.errors import InvalidInput
+from budget_router_cli.app import app
 from budget_router_cli.menu_file import read_menu
 from budget_router_cli.task_file import read_tasks
 
@@ -30,6 +29,8 @@ def answer(messages):
 langchain.chat_models.init_chat_model = lambda name: ScriptedModel(answer, model_name=name.partition(":")[2])
 from budget_router_cli import main
 import budget_router_cli.story, budget_router.policies, sklearn.tree  # what its commands load
+from budget_router.tokens import local_encoding
+local_encoding()
 """
 MENU = """
 [[strategy]]
@@ -139,25 +140,30 @@ class LocalServer(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_a_local_server_that_speaks_openais_protocol_is_recorded_from_by_its_address(folder: Path) -> None:
+def test_a_local_server_that_speaks_openais_protocol_is_recorded_from_by_its_address(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [
+        "record",
+        "tasks.jsonl",
+        "--model",
+        "openai:tiny",
+        "--menu",
+        "menu.toml",
+        "--out",
+        "local.db",
+        "--answer",
+        "number",
+    ]
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
     with ThreadingHTTPServer(("127.0.0.1", 0), LocalServer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/v1"
-        environment = {**os.environ, "OPENAI_BASE_URL": address, "OPENAI_API_KEY": "none", "NO_COLOR": "1", "COLUMNS": "100"}
-        command = [sys.executable, "-c", "from budget_router_cli import main; main()", "record", "tasks.jsonl"]
-        settings = ["--model", "openai:tiny", "--menu", "menu.toml", "--out", "local.db", "--answer", "number", "--json"]
-        done = subprocess.run(
-            [*command, *settings, "--max-spend", "1:usd"],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
+        done = CliRunner().invoke(app, [*command, "--max-spend", "1:usd", "--json"])
         server.shutdown()
 
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["n_recorded"], told["is_complete"]) == (60, True)
     assert told["spent"] == pytest.approx(30 * (9 * 1e-7 + 12 * 4e-7) + 30 * (9 * 1e-7 + 4 * 4e-7))

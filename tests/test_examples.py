@@ -1,7 +1,5 @@
 import json
 import runpy
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from importlib.metadata import metadata
@@ -21,13 +19,17 @@ SERVER = Path(__file__).parent.parent / "examples" / "langgraph_server"
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 
-IN_COMMON = "import runpy, langgraph.graph, langchain_core.prompts, budget_router_langgraph, budget_router_sql"
+IN_COMMON = """
+import runpy, langgraph.graph, langchain_core.prompts, budget_router_langgraph, budget_router_sql
+from budget_router.tokens import local_encoding
+local_encoding()
+"""
 
 
 @pytest.fixture(scope="module")
 def run_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """Runs an example in a process of its own, where warnings are errors and only known types stand in checkpoints."""
-    run = "runpy.run_path(sys.argv[0], run_name='__main__')"
+    run = "sys.path.insert(0, os.path.dirname(sys.argv[0])); runpy.run_path(sys.argv[0], run_name='__main__')"
     scratch = tmp_path_factory.mktemp("said")
     with forks(IN_COMMON, run, scratch, LANGGRAPH_STRICT_MSGPACK="true", PYTHONWARNINGS="error") as run_apart:
         yield run_apart
@@ -44,11 +46,10 @@ def test_every_example_runs_offline_under_strict_checkpoints_and_without_a_warni
     assert "Deserializing unregistered" not in done.stderr
 
 
-def test_a_month_of_production_is_lived_through_and_drawn(tmp_path: Path) -> None:
+def test_a_month_of_production_is_lived_through_and_drawn(tmp_path: Path, run_apart: Forks) -> None:
     """Of its first days: until the first policy was learned, and judged by the gate."""
     script = Path(__file__).parent.parent / "examples" / "production_log" / "month.py"
-    words = [sys.executable, "-W", "error", str(script), "--days", "8", "--per-day", "30", "--picture", "month.svg"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    done = run_apart(str(script), "--days", "8", "--per-day", "30", "--picture", "month.svg", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "weekly: " in done.stdout
     assert "240 tasks cost " in done.stdout
