@@ -39,7 +39,7 @@ from benchmarks.ladder import RUNGS, features, halves, read, votes
 from benchmarks.recorded import Recorded
 from budget_router import EarlyStop
 from budget_router.allocation import FloatArray, IntArray, frontier, oracle_actions, solve
-from budget_router.evaluation import Estimate, ImitationRegret, imitation_regret, mix_at_spend
+from budget_router.evaluation import Estimate, ImitationRegret, imitation_regret, mixes_at_spend
 from budget_router.outcomes import early_stop_value
 
 EARLY_STOPS = (0.8, 0.9, 0.95)
@@ -48,6 +48,8 @@ BUDGET_RUNGS = (2, 4, 8)
 """Budgets are the mean costs of these rungs."""
 TEST_SHARE = 0.2
 N_DRAWS = 300
+N_STAGES = 60
+"""Of the paper's classifier."""
 
 Chooser = Callable[[Recorded, Recorded, Sequence[float], int], list[FloatArray]]
 """Takes training tasks, test tasks, budgets and a seed; gives for each budget each rung's probability on each test task."""
@@ -66,7 +68,7 @@ def classify(train: Recorded, test: Recorded, budget: float, seed: int) -> Float
     classes = np.unique(labels)
     actions: IntArray = np.full(len(test.texts), classes[0])
     if len(classes) > 1:
-        model = GradientBoostingClassifier(n_estimators=60, min_samples_leaf=5, random_state=seed)
+        model = GradientBoostingClassifier(n_estimators=N_STAGES, min_samples_leaf=5, random_state=seed)
         actions = model.fit(features(train), labels).predict(features(test))
     return _one_hot(actions)
 
@@ -140,14 +142,15 @@ def gain(accuracy: FloatArray, spend: FloatArray, tasks: Recorded, *, rng: np.ra
     groups, member = np.unique(np.array(tasks.groups), return_inverse=True)
     rows_of = np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
 
-    def difference(rows: IntArray) -> float:
-        return float(accuracy[rows].mean()) - mix_at_spend(tasks.accuracy[rows], tasks.cost[rows], float(spend[rows].mean()))
-
-    draws = [
-        difference(np.concatenate([rows_of[one] for one in rng.integers(0, len(groups), len(groups))])) for _ in range(N_DRAWS)
+    drawn = [
+        np.arange(len(accuracy)),
+        *(np.concatenate([rows_of[one] for one in rng.integers(0, len(groups), len(groups))]) for _ in range(N_DRAWS)),
     ]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Estimate(difference(np.arange(len(accuracy))), float(low), float(high))
+    reached, spent = (np.array([each[rows].mean() for rows in drawn]) for each in (accuracy, spend))
+    rungs = (np.array([each[rows].mean(axis=0) for rows in drawn]) for each in (tasks.accuracy, tasks.cost))
+    found = reached - mixes_at_spend(*rungs, spent)
+    low, high = np.percentile(found[1:], [2.5, 97.5])
+    return Estimate(float(found[0]), float(low), float(high))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from benchmarks.recorded import Recorded, load
 from benchmarks.rivals import ROUTERS, Chosen
 from budget_router import Task
 from budget_router.allocation import FloatArray, IntArray, solve
-from budget_router.evaluation import Estimate, honest_oracle, mix_at_spend
+from budget_router.evaluation import Estimate, honest_oracle, mix_at_spend, mixes_at_spend
 from budget_router.policies import OracleImitator, ValuePolicy
 from budget_router.policies.learned import LearnedPolicy
 
@@ -81,11 +81,10 @@ def compare(test: Recorded, chosen: FloatArray, *, rng: np.random.Generator) -> 
     """Accuracy, spend, the best static mix at that spend, and the gain over it, bootstrapped over groups."""
     ours = (chosen * test.accuracy).sum(axis=1)
     spent = (chosen * test.cost).sum(axis=1)
-    gains, spends = [], []
-    for rows in resampled(test, rng=rng):
-        plain = np.ix_(rows, test.plain)
-        spends.append(float(spent[rows].mean()))
-        gains.append(float(ours[rows].mean()) - mix_at_spend(test.accuracy[plain], test.cost[plain], spends[-1]))
+    drawn = list(resampled(test, rng=rng))
+    reached, spends = (np.array([each[rows].mean() for rows in drawn]) for each in (ours, spent))
+    plain = (np.array([each[np.ix_(rows, test.plain)].mean(axis=0) for rows in drawn]) for each in (test.accuracy, test.cost))
+    gains = reached - mixes_at_spend(*plain, spends)
     accuracy, spend = float(ours.mean()), float(spent.mean())
     mix = mix_at_spend(test.accuracy[:, test.plain], test.cost[:, test.plain], spend)
     return Compared(accuracy, Estimate(spend, *_middle(spends)), mix, Estimate(accuracy - mix, *_middle(gains)))
@@ -99,7 +98,7 @@ def resampled(test: Recorded, *, rng: np.random.Generator) -> Iterator[IntArray]
         yield np.concatenate([rows_of[group] for group in rng.integers(0, len(groups), len(groups))])
 
 
-def _middle(draws: Sequence[float]) -> tuple[float, float]:
+def _middle(draws: FloatArray) -> tuple[float, float]:
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
 

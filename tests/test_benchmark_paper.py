@@ -43,6 +43,13 @@ def ladder_of(tasks: list[tuple[str, list[Sample]]]) -> Recorded:
 
 
 @pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables whose figures nobody reads need no sharp ones."""
+    monkeypatch.setattr(paper, "N_DRAWS", 40)
+    monkeypatch.setattr(paper, "N_STAGES", 5)
+
+
+@pytest.fixture
 def recorded() -> Recorded:
     return ladder_of(invented(np.random.default_rng(3)))
 
@@ -80,6 +87,7 @@ def archive(root: Path, *, n_problems: int = 10) -> None:
             packed.addfile(entry, io.BytesIO(content))
 
 
+@pytest.mark.usefixtures("quick")
 def test_one_command_makes_both_tables_of_any_folder(tmp_path, capsys):
     write(tmp_path / "sums", invented(np.random.default_rng(3), n_tasks=20))
     paper.main(["--dataset", "sums", "--data", str(tmp_path), "--seeds", "1", "--json"])
@@ -90,6 +98,7 @@ def test_one_command_makes_both_tables_of_any_folder(tmp_path, capsys):
     assert {row["n_test"] for row in rows} == {4, 20}
 
 
+@pytest.mark.usefixtures("quick")
 def test_tables_name_the_set_and_fit_a_terminal(tmp_path, capsys):
     archive(tmp_path)
     paper.main(["--dataset", "crucible", "--data", str(tmp_path), "--seeds", "1"])
@@ -178,7 +187,7 @@ def test_a_missing_archive_is_told_in_one_line_with_the_command_that_fetches_it(
 
 
 def test_a_folder_of_several_prompts_asks_for_one(tmp_path):
-    write(tmp_path / "sums", invented(np.random.default_rng(0)), actions=("small/cot", "large/cot"))
+    write(tmp_path / "sums", invented(np.random.default_rng(0), n_tasks=8), actions=("small/cot", "large/cot"))
     with pytest.raises(SystemExit, match=r"NAME:ACTION.*large/cot, small/cot"):
         read("sums", tmp_path)
     assert len(read("sums:large/cot", tmp_path).samples[0, PROMPT]) == N_SAMPLES
