@@ -236,7 +236,7 @@ def test_a_normalised_answer_is_normal(text):
     assert once is None or normalise(once) == once
 
 
-MEGABYTES = 10_000_000
+MEGABYTES = 4_000_000
 HOSTILE = {
     "spaces after a marker": "answer" + " " * MEGABYTES + "x\n",
     "markers and spaces": ("answer" + " " * 500) * (MEGABYTES // 506),
@@ -261,7 +261,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_ten_hostile_megabytes_are_searched_in_linear_time(text):
+def test_hostile_megabytes_are_searched_in_linear_time(text):
     for name, rule in RULES.items():
         started = time.process_time()
         rule(text)

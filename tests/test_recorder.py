@@ -1,12 +1,12 @@
 """The recorder: every strategy of a menu on every task, cheaply, within a limit, and through kills."""
 
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forks import RUNS_ITS_FIRST_WORD, forks
 from langchain_core.messages import AIMessage, BaseMessage
 
 from budget_router import (
@@ -246,23 +246,24 @@ with SqlLedger(f"sqlite:///{folder / 'log.db'}") as ledger:
     print(done.n_recorded, flush=True)
 """
 WIDTH, N_KILLS = 4, 2
+IN_COMMON = "import budget_router_langchain, budget_router_sql, tests.scripted"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
 def test_a_recording_that_is_killed_loses_and_pays_twice_no_more_than_the_calls_in_flight(tmp_path: Path) -> None:
-    invoice, root = tmp_path / "invoice.txt", Path(__file__).parents[1]
-    for kill in range(1, N_KILLS + 1):
-        with subprocess.Popen(
-            [sys.executable, "-c", RECORDER, str(tmp_path)], cwd=root, stdout=subprocess.PIPE, text=True
-        ) as writer:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == "awake\n"
-            while not invoice.exists() or len(invoice.read_text().splitlines()) < 70 * kill:
-                assert writer.poll() is None
-                time.sleep(0.001)
-            writer.kill()
-        assert writer.returncode == -9
-    done = subprocess.run([sys.executable, "-c", RECORDER, str(tmp_path)], cwd=root, capture_output=True, text=True, check=True)
+    invoice = tmp_path / "invoice.txt"
+    (tmp_path / "said").mkdir()
+    with forks(IN_COMMON, RUNS_ITS_FIRST_WORD, tmp_path / "said") as apart:
+        for kill in range(1, N_KILLS + 1):
+            with apart.start(RECORDER, str(tmp_path)) as writer:
+                assert writer.stdout.readline() == "awake\n"
+                while not invoice.exists() or len(invoice.read_text().splitlines()) < 70 * kill:
+                    assert writer.poll() is None
+                    time.sleep(0.001)
+                writer.kill()
+            assert writer.returncode == -9
+        done = apart(RECORDER, str(tmp_path), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
 
     n_billed = len(invoice.read_text().splitlines())
     with SqlLedger(f"sqlite:///{tmp_path / 'log.db'}") as ledger:

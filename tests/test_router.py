@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -29,6 +30,7 @@ from budget_router import (
 from budget_router.errors import InfeasibleBudget, InvalidInput, LedgerUnavailable, UnknownDecision, UnknownTariff
 from budget_router.pacing import Pacer
 from budget_router.policies import Mixture
+from budget_router.policies.artifact import policy_from
 from budget_router.records import PolicyRecord, hash_text
 from budget_router.strategies import Draw, Result
 from budget_router.sums import MAX_CATCH_UP
@@ -83,7 +85,7 @@ def test_a_task_without_an_id_is_known_by_its_text_alone():
 
 def test_the_propensities_logged_are_those_that_were_drawn_from():
     deciding = router(budget=TIGHT, horizon=5)
-    decisions, _ = serve(deciding, tasks(3000, seed=2), seed=2, grade=False)
+    decisions, _ = serve(deciding, tasks(2000, seed=2), seed=2, grade=False)
     for name in MENU.names:
         expected = np.array([decision.propensities[name] for decision in decisions])
         drawn = np.array([decision.strategy.name == name for decision in decisions])
@@ -208,8 +210,8 @@ def test_a_budget_in_money_with_a_known_model_is_served():
 
 
 def test_a_pinned_policy_of_another_unit_or_menu_is_refused(taught):
-    ledger, _ = taught
-    policy = refresh(ledger, menu=MENU, budget=BUDGET).policy
+    ledger, (version, _) = taught
+    policy = policy_from(ledger.registry.load(version), MENU, unit="completion_tokens")
     with pytest.raises(InvalidInput, match="trained in completion_tokens"):
         router(policy=policy, budget=Budget(per_task=500, unit="tokens"))
     with pytest.raises(InvalidInput, match="single_shot, self_consistency_3, extended_cot_high"):
@@ -422,10 +424,11 @@ def test_a_retried_decision_moves_the_next_one_no_more_than_a_single_one():
 
 def test_pacing_does_not_slow_down_with_decisions_that_never_settle():
     pacer = Pacer(Budget(per_task=100))
-    for index in range(200_000):
+    began = time.process_time()
+    for index in range(40_000):
         pacer.decided(str(index), 100)
-        if index % 100 == 0:  # a sum over all that are pending would take minutes
-            assert pacer.target() == pytest.approx(100)
+        assert pacer.target() == pytest.approx(100)
+    assert time.process_time() - began < 10  # a sum over all that are pending would take minutes
 
 
 def test_after_a_cost_shock_the_running_average_returns_to_the_budget():

@@ -95,7 +95,7 @@ def test_a_tie_that_the_leader_would_lose_keeps_the_vote_going():
 # --- a vote that may stop
 
 
-@law
+@settings(law, max_examples=30)
 @given(pools, scores, rules, st.integers(1, 7))
 def test_a_stopped_vote_is_worth_what_all_orders_give_on_average(given_answers, given_scores, rule, cap):
     cap = min(cap, len(given_answers))
@@ -116,7 +116,7 @@ def test_a_vote_that_stops_only_when_nothing_can_change_scores_as_the_whole_vote
     assert value.mean_samples <= cap + 1e-9
 
 
-@law
+@settings(law, max_examples=30)
 @given(st.lists(answers, min_size=12, max_size=40), scores, st.integers(1, 3), st.integers(2, 10))
 def test_a_higher_threshold_never_draws_less(given_answers, given_scores, window, cap):
     drawn = [
