@@ -33,7 +33,7 @@ def url(request, tmp_path_factory):
             f"sqlite:///{folder / 'spend.db'}" if request.param == "file" else request.getfixturevalue("postgres").url(database)
         )
         with SqlLedger(place, durability="queued") as ledger:
-            serve(BudgetRouter(MENU, BUDGET, ledger=ledger, seed=1), tasks(150, seed=1), seed=1)
+            serve(BudgetRouter(MENU, BUDGET, ledger=ledger, seed=1), tasks(50, seed=1), seed=1)
         yield place
 
 
@@ -83,7 +83,7 @@ def test_of_two_refreshers_one_works_and_the_other_is_told_who_does(url):
         version = said(pipe)
         solve = ledger.solves(MENU.hash)[-1]
         assert len(ledger.solves(MENU.hash)) == n_before + 1
-        assert (solve.policy_version, solve.budget_per_task, solve.n_tasks) == (version, 110, 150)
+        assert (solve.policy_version, solve.budget_per_task, solve.n_tasks) == (version, 110, 50)
         worker.join()
         assert refresh(ledger, menu=MENU, budget=BUDGET).version == version
         assert ledger.solves(MENU.hash)[-1].shadow_price == solve.shadow_price
@@ -126,7 +126,7 @@ def test_a_queued_ledger_answers_for_its_lease_and_its_solve_at_once(url):
 
 def test_a_solve_s_numbers_are_those_of_its_refresh():
     ledger = MemoryLedger()
-    serve(BudgetRouter(MENU, BUDGET, ledger=ledger, seed=1), tasks(150, seed=1), seed=1)
+    serve(BudgetRouter(MENU, BUDGET, ledger=ledger, seed=1), tasks(50, seed=1), seed=1)
     stingy = Budget(per_task=1e-3, unit="completion_tokens")
     for budget in (BUDGET, stingy):
         result = refresh(ledger, menu=MENU, budget=budget)

@@ -48,6 +48,12 @@ def ledger():
     return a_log()
 
 
+@pytest.fixture
+def short():
+    """Enough to learn from, too little to grow a forest on, which takes time."""
+    return a_log(50)
+
+
 @pytest.fixture(scope="module", params=LEARNERS)
 def refreshed(request, ledger):
     return refresh(ledger, menu=MENU, budget=BUDGET, learner=request.param)
@@ -82,12 +88,12 @@ def test_a_promoted_policy_serves_better_than_the_cold_start_at_the_same_budget(
     assert abs(spent.mean() - TIGHT.per_task) < 4 * standard_error
 
 
-def test_a_candidate_is_kept_and_serves_nobody_until_it_is_promoted(ledger):
-    candidate = refresh(ledger, menu=MENU, budget=BUDGET)
-    assert candidate.version in ledger.registry.versions(MENU.hash)
-    assert ledger.registry.active_version(MENU.hash) is None
-    assert cold_router(ledger).policy.version == "cold-start"
-    assert not cold_router(ledger).reload()
+def test_a_candidate_is_kept_and_serves_nobody_until_it_is_promoted(short):
+    candidate = refresh(short, menu=MENU, budget=BUDGET)
+    assert candidate.version in short.registry.versions(MENU.hash)
+    assert short.registry.active_version(MENU.hash) is None
+    assert cold_router(short).policy.version == "cold-start"
+    assert not cold_router(short).reload()
 
 
 def test_the_saved_candidate_is_the_policy_that_was_learned(refreshed, ledger):
@@ -206,8 +212,8 @@ def test_a_log_without_known_prices_teaches_nothing_about_money(ledger):
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_a_budget_below_the_cheapest_still_gives_a_candidate_that_takes_the_cheapest(ledger, learner):
-    candidate = refresh(ledger, menu=MENU, budget=Budget(per_task=1, unit="completion_tokens"), learner=learner)
+def test_a_budget_below_the_cheapest_still_gives_a_candidate_that_takes_the_cheapest(short, learner):
+    candidate = refresh(short, menu=MENU, budget=Budget(per_task=1, unit="completion_tokens"), learner=learner)
     chosen = candidate.policy.choose(candidate.policy.predict(tasks(50, seed=3)), 1.0).probabilities
     assert chosen[:, 0].mean() > 0.95
 
@@ -238,7 +244,7 @@ def test_a_log_under_an_older_menu_teaches_what_still_draws_alike(learner):
             ExtendedCoT(effort="high", typical_completion_tokens=200),
         ]
     )
-    ledger = a_log(300, menu=older)
+    ledger = a_log(50, menu=older)
     candidate = refresh(ledger, menu=MENU, budget=BUDGET, learner=learner)
     served = [entry.decision.strategy.name for entry in ledger.read()]
     assert candidate.n_graded["single_shot"] == candidate.n_graded["self_consistency_3"] == served.count("self_consistency_5")
@@ -252,9 +258,9 @@ def test_a_log_under_an_older_menu_teaches_what_still_draws_alike(learner):
 def test_a_log_of_forced_decisions_alone_teaches_but_proves_nothing(learner):
     ledger = MemoryLedger()
     for name in MENU.names:
-        serve(cold_router(ledger), tasks(60, seed=4), seed=4, strategy=name)
+        serve(cold_router(ledger), tasks(50, seed=4), seed=4, strategy=name)
     candidate = refresh(ledger, menu=MENU, budget=BUDGET, learner=learner)
-    assert (candidate.n_decisions, candidate.n_tasks) == (180, 60)
+    assert (candidate.n_decisions, candidate.n_tasks) == (150, 50)
     assert math.isnan(candidate.accuracy.value)
     assert math.isnan(candidate.gain.low)
     assert candidate.gain.reason.startswith("0 task(s) in the log")
@@ -287,10 +293,9 @@ def test_a_menu_of_one_strategy_is_learned_and_served(learner):
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_an_overspent_past_sends_a_learned_policy_to_the_cheapest(learner):
-    ledger = a_log(200)
-    refresh(ledger, menu=MENU, budget=BUDGET, learner=learner).promote()
-    serving = cold_router(ledger, horizon=10)
+def test_an_overspent_past_sends_a_learned_policy_to_the_cheapest(short, learner):
+    refresh(short, menu=MENU, budget=BUDGET, learner=learner).promote()
+    serving = cold_router(short, horizon=10)
     serving.settle(serving.decide(tasks(1, seed=1)[0]), Spend(completion_tokens=100_000, n_calls=1))
     shares = [serving.decide(task).propensities["single_shot"] for task in tasks(50, seed=9)]
     assert np.mean(shares) > 0.95

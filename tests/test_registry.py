@@ -40,7 +40,7 @@ while True:
 def candidates():
     """Two policies that were learned."""
     router = BudgetRouter(MENU, BUDGET, seed=1)
-    serve(router, tasks(200, seed=1), seed=1)
+    serve(router, tasks(50, seed=1), seed=1)
     versions = [refresh(router.ledger, menu=MENU, budget=BUDGET, seed=seed).version for seed in (0, 1)]
     return [router.ledger.registry.load(version) for version in versions]
 

@@ -33,7 +33,7 @@ AT_ONCE = Limits(grace_seconds=0)
 def taught():
     """Two policies that were learned from one log."""
     router = BudgetRouter(MENU, BUDGET, seed=1)
-    serve(router, tasks(120, seed=1), seed=1)
+    serve(router, tasks(50, seed=1), seed=1)
     table = OutcomeTable.from_evidence(router.ledger.evidence(), MENU, unit=BUDGET.unit)
     return [record_of(ValuePolicy().fit(table, rng=np.random.default_rng(seed)), evidence={}) for seed in (0, 1)]
 

@@ -49,7 +49,7 @@ def router(ledger=None, **options):
 def taught():
     """A ledger with a log to learn from, and two candidates in its registry."""
     ledger = MemoryLedger()
-    serve(router(ledger), tasks(200, seed=1), seed=1)
+    serve(router(ledger), tasks(50, seed=1), seed=1)
     return ledger, [refresh(ledger, menu=MENU, budget=BUDGET, learner=learner).version for learner in ("value", "imitator")]
 
 
