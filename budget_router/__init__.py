@@ -1,7 +1,7 @@
 """Decide, before each reasoning step, how much test-time compute a task deserves."""
 
 from budget_router.budget import Budget
-from budget_router.drifting import drift
+from budget_router.drifting import Drift, drift
 from budget_router.errors import BudgetRouterError
 from budget_router.evaluating import Evaluation, evaluate
 from budget_router.evaluation import Gate, Verdict
@@ -31,6 +31,7 @@ __all__ = [
     "BudgetRouterError",
     "Call",
     "Decision",
+    "Drift",
     "EarlyStop",
     "Escalate",
     "Evaluation",

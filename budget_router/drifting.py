@@ -1,8 +1,10 @@
 """What has changed in a ledger since the policy that serves was learned."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,10 +14,8 @@ from budget_router.errors import ArtifactError, NotEnoughEvidence
 from budget_router.evaluation import Revealed
 from budget_router.evaluation.drift import (
     LIMITS,
-    Drift,
     DriftLimits,
     Finding,
-    Period,
     Shown,
     accuracy_drift,
     concluded,
@@ -25,12 +25,18 @@ from budget_router.evaluation.inputs import category_moved, number_moved, told_a
 from budget_router.evidence import Evidence
 from budget_router.features import STRUCTURE_NAMES, Featuriser
 from budget_router.features.texts import chosen_texts
+from budget_router.frames import frame
 from budget_router.ledger import Ledger
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.outcomes.rows import Rows
 from budget_router.policies.artifact import policy_from
 from budget_router.policies.learned import LearnedPolicy
+from budget_router.reports.drift import draw_drift
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 MOST_DECISIONS = 20_000
 """Of either window that are looked at, drawn at random: a share of them is known to half a point."""
@@ -45,6 +51,75 @@ _N_COUNTS = len(STRUCTURE_NAMES) - 2
 
 Moments = tuple[datetime | None, datetime | None]
 """First moment and end of a window; `None` is open."""
+
+
+class Period(NamedTuple):
+    """Decisions of `since <= decided_at < until`, and how much of them was looked at."""
+
+    since: datetime | None
+    until: datetime | None
+    n_decisions: int
+    n_tasks: int
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What has changed since a policy was learned."""
+
+    policy_version: str | None
+    """The policy whose window is the reference; `None` where a window was named."""
+    reference: Period
+    recent: Period
+    findings: tuple[Finding, ...]
+    """All that was looked at: what matters first, the surest first."""
+    doubts: tuple[str, ...] = ()
+    """What could not be judged: found, limit, mend."""
+
+    @property
+    def is_drifting(self) -> bool:
+        """Whether any finding matters."""
+        return any(finding.matters for finding in self.findings)
+
+    @property
+    def drifted(self) -> tuple[Finding, ...]:
+        """The findings that matter."""
+        return tuple(finding for finding in self.findings if finding.matters)
+
+    @property
+    def says(self) -> str:
+        """The verdict in one sentence."""
+        if not self.is_drifting:
+            return f"No drift: of {len(self.findings)} figures none has changed surely and by enough to matter."
+        more = len(self.drifted) - 1
+        return self.drifted[0].says.removesuffix(".") + (
+            f", and {more} more of {len(self.findings)} figures drift." if more else "."
+        )
+
+    def as_json(self) -> dict[str, Any]:  # Any: JSON
+        """The same for machines; a figure that is not known is null."""
+        return {
+            "is_drifting": self.is_drifting,
+            "says": self.says,
+            **_plain(asdict(self)),
+            "findings": [*map(_told, self.findings)],
+        }
+
+    def frame(self) -> "DataFrame":
+        """One row per finding.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        rows = [{**asdict(one), **dict(zip(("change", "low", "high"), one.change, strict=True))} for one in self.findings]
+        return frame({name: [row[name] for row in rows] for name in rows[0]} if rows else {})
+
+    def plot(self) -> "Figure":
+        """Draw how much each figure has changed against the size from which that matters; what matters stands first, in bold.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        return draw_drift(self.findings)
 
 
 def drift(
@@ -224,3 +299,20 @@ def _features(
     features = Featuriser().fit(structure, known, metadata).transform_known(structure, known, metadata)
     n_before = len(chosen[0])
     return features[:n_before], features[n_before:]
+
+
+def _told(finding: Finding) -> dict[str, Any]:  # Any: JSON
+    return {**_plain(asdict(finding)), "change": _plain(finding.change._asdict()), "matters": finding.matters}
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:  # Any: JSON
+    """Facts for JSON, which knows neither NaN nor moments."""
+    return {name: _simple(fact) for name, fact in facts.items()}
+
+
+def _simple(fact: Any) -> Any:  # Any: JSON
+    if isinstance(fact, float) and not math.isfinite(fact):
+        return None
+    if isinstance(fact, Period):
+        return _plain(fact._asdict())
+    return fact.isoformat() if isinstance(fact, datetime) else fact

@@ -19,8 +19,10 @@ from budget_router.policies.contract import Prediction
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.policies.pricing import PriceCurve
 from budget_router.records import Decision, LoggedDecision, Spend
+from budget_router.reports.weighing import Weighing, Weight, draw_weighing
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 LATEST = "latest"
@@ -84,6 +86,15 @@ class Explanation:
     def frame(self) -> "DataFrame":
         """One row per strategy, as it was weighed."""
         return frame({name: [getattr(one, name) for one in self.strategies] for name in Weighed._fields})
+
+    def plot(self) -> "Figure":
+        """Draw how likely each strategy was, and what each was worth at the price; see `budget_router.reports.weighing`.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        weights = [Weight(one.strategy, one.propensity, one.cost, one.score, one.is_executed) for one in self.strategies]
+        return draw_weighing(Weighing(weights, self.decision.shadow_price, self.picked, _unit(self.decision)))
 
 
 def explain(ledger: Ledger, decision_id: str = LATEST) -> Explanation:

@@ -209,6 +209,14 @@ def test_other_tasks_are_drift_and_the_findings_say_which(served):
     assert not {"single_shot", "longest_number"} & drifted
     assert found.findings[: len(found.drifted)] == found.drifted
     assert len(found.frame()) == len(found.findings)
+    panels = found.plot().axes
+    assert [ax.xaxis.label.get_text().partition(",")[0] for ax in panels] == [
+        "Change of the tasks",
+        "Change of accuracy on like tasks",
+        "Change of cost on like tasks",
+    ]
+    bold = {text.get_text() for ax in panels for text in ax.texts if text.get_fontweight() == "bold"}
+    assert bold == {what.replace("_", " ") for what in drifted}
 
 
 def test_a_drift_is_plain_json(served):

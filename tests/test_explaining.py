@@ -123,3 +123,23 @@ def test_a_frame_has_a_row_for_each_strategy(served):
     frame = explain(served[0], served[1].decide(PROOF).id).frame()
     assert list(frame.strategy) == list(MENU.names)
     assert frame.propensity.sum() == pytest.approx(1)
+
+
+def test_a_picture_shows_how_likely_each_strategy_was_and_what_each_was_worth_at_the_price(served):
+    told = explain(served[0], served[1].decide(PROOF).id)
+    draw, price = told.plot().axes
+
+    chances = [f"{100 * one.propensity:.3g} %" for one in told.strategies]
+    assert [text.get_text() for text in draw.texts] == [*chances, *MENU.names]
+    (line, *dots) = price.lines
+    rise = np.diff(line.get_ydata())[0] / np.diff(line.get_xdata())[0]
+    assert rise == pytest.approx(told.decision.shadow_price)
+    assert [(dot.get_xdata()[0], dot.get_ydata()[0]) for dot in dots] == [(one.cost, one.score) for one in told.strategies]
+    assert price.xaxis.label.get_text() == "Expected cost, completion tokens"
+
+
+def test_without_scores_the_picture_shows_the_draw_alone():
+    ledger = MemoryLedger()
+    decision = BudgetRouter(MENU, BUDGET, ledger=ledger, seed=1).decide(PROOF)
+    (draw,) = explain(ledger, decision.id).plot().axes
+    assert draw.xaxis.label.get_text() == "Probability of being drawn, per cent"

@@ -410,7 +410,11 @@ RESULTS = {
     "estimates": (sample_estimates(), None, 3),
     "spending": (sample_spending(), ["name", "n_decisions", "spend", "accuracy", "low", "high"], 2),
     "comparison": (sample_comparison(), ["of", "name", "old", "new"], 4),
-    "gate": (GateResult("v1", "It serves.", (GateRow("gain", "1", "0", True, "gain 1 ≥ 0"),)), list(GateRow._fields), 1),
+    "gate": (
+        GateResult("v1", "It serves. 1 of 1 conditions was met.", (GateRow("gain", 1.0, 0.0, True, "gain 1 ≥ 0"),)),
+        list(GateRow._fields),
+        1,
+    ),
 }
 
 
@@ -424,7 +428,7 @@ def test_a_result_is_a_frame_of_what_it_holds(name: str) -> None:
     assert columns is None or list(frame.columns) == columns
 
 
-@pytest.mark.parametrize("name", [name for name in RESULTS if name != "gate"])
+@pytest.mark.parametrize("name", RESULTS)
 def test_a_result_draws_itself_and_says_what_there_is_to_see(name: str) -> None:
     result, _, _ = RESULTS[name]
 
@@ -432,7 +436,29 @@ def test_a_result_draws_itself_and_says_what_there_is_to_see(name: str) -> None:
 
     assert Elements(svg).words["text"]
     assert "matplotlib.pyplot" not in sys.modules
-    assert re.search(r"\d.*\.$", getattr(findings, f"{name}_finding")(result))
+    says = result.sentence if name == "gate" else getattr(findings, f"{name}_finding")(result)
+    assert re.search(r"\d.*\.$", says)
+
+
+def test_a_verdict_s_picture_shades_what_is_asked_for_and_marks_what_misses_it() -> None:
+    rows = (
+        GateRow("gain", -0.012, 0.0, False, "gain's lower bound -1.2 points < 0"),
+        GateRow("spend", 796.0, 816.0, True, "spend 796 ≤ 816"),
+        GateRow("range", None, 0.05, False, "out of range not known: nothing was judged"),
+    )
+    (ax,) = GateResult("v1", "It does not serve.", rows).plot().axes
+
+    gain, spend = ax.patches
+    assert (gain.get_x() + gain.get_width(), spend.get_x()) == (1.0, 0.0)
+    marks = [(line.get_marker(), float(line.get_xdata()[0])) for line in ax.lines]
+    assert [marker for marker, _ in marks] == ["s", "o"]
+    assert marks[0][1] < gain.get_x()
+    assert marks[1][1] < spend.get_x() + spend.get_width()
+    assert [text.get_text() for text in ax.texts] == [word for row in rows for word in (_word(row), row.sentence)]
+
+
+def _word(row: GateRow) -> str:
+    return "met" if row.is_met else "not met"
 
 
 def test_without_pandas_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

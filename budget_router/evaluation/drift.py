@@ -7,9 +7,8 @@ drift. See `budget_router.evaluation.inputs` for the tests of the tasks.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -78,65 +77,6 @@ class Finding:
     def matters(self) -> bool:
         """Whether it is drift: sure, and large."""
         return self.is_significant and self.is_large
-
-
-class Period(NamedTuple):
-    """Decisions of `since <= decided_at < until`, and how much of them was looked at."""
-
-    since: datetime | None
-    until: datetime | None
-    n_decisions: int
-    n_tasks: int
-
-
-@dataclass(frozen=True)
-class Drift:
-    """What has changed since a policy was learned."""
-
-    policy_version: str | None
-    """The policy whose window is the reference; `None` where a window was named."""
-    reference: Period
-    recent: Period
-    findings: tuple[Finding, ...]
-    """All that was looked at: what matters first, the surest first."""
-    doubts: tuple[str, ...] = ()
-    """What could not be judged: found, limit, mend."""
-
-    @property
-    def is_drifting(self) -> bool:
-        """Whether any finding matters."""
-        return any(finding.matters for finding in self.findings)
-
-    @property
-    def drifted(self) -> tuple[Finding, ...]:
-        """The findings that matter."""
-        return tuple(finding for finding in self.findings if finding.matters)
-
-    @property
-    def says(self) -> str:
-        """The verdict in one sentence."""
-        if not self.is_drifting:
-            return f"No drift: of {len(self.findings)} figures none has changed surely and by enough to matter."
-        more = len(self.drifted) - 1
-        return self.drifted[0].says.removesuffix(".") + (
-            f", and {more} more of {len(self.findings)} figures drift." if more else "."
-        )
-
-    def as_json(self) -> dict[str, Any]:  # Any: JSON
-        """The same for machines; a figure that is not known is null."""
-        return {
-            "is_drifting": self.is_drifting,
-            "says": self.says,
-            **_plain(asdict(self)),
-            "findings": [*map(_told, self.findings)],
-        }
-
-    def frame(self) -> Any:  # Any: a pandas.DataFrame, imported on use
-        """One row per finding."""
-        import pandas as pd
-
-        rows = [{**asdict(one), **dict(zip(("change", "low", "high"), one.change, strict=True))} for one in self.findings]
-        return pd.DataFrame(rows)
 
 
 def concluded(findings: Sequence[Finding], significance: float) -> tuple[Finding, ...]:
@@ -322,20 +262,3 @@ def _ends(value: float, half_width: float) -> tuple[float, float]:
 
 def _uneven(log: Revealed) -> str:
     return "" if log.n_settled is None else graded_share_doubt(log.is_observed.sum(axis=0), log.n_settled, log.strategies)
-
-
-def _told(finding: Finding) -> dict[str, Any]:  # Any: JSON
-    return {**_plain(asdict(finding)), "change": _plain(finding.change._asdict()), "matters": finding.matters}
-
-
-def _plain(facts: dict[str, Any]) -> dict[str, Any]:  # Any: JSON
-    """Facts for JSON, which knows neither NaN nor moments."""
-    return {name: _simple(fact) for name, fact in facts.items()}
-
-
-def _simple(fact: Any) -> Any:  # Any: JSON
-    if isinstance(fact, float) and not math.isfinite(fact):
-        return None
-    if isinstance(fact, Period):
-        return _plain(fact._asdict())
-    return fact.isoformat() if isinstance(fact, datetime) else fact

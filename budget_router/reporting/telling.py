@@ -168,13 +168,13 @@ def gate(record: PolicyRecord, *, is_active: bool) -> GateResult:
 
 
 def _condition(one: Mapping[str, object]) -> GateRow:
-    found, limit = (_shown(one.get(name)) for name in ("found", "limit"))
+    found, limit = (_number(one.get(name)) for name in ("found", "limit"))
     name = str(one.get("name", "")).replace("_", " ")
     return GateRow(name, found, limit, bool(one.get("is_met")), str(one.get("sentence", "")))
 
 
-def _shown(value: object) -> str:
-    return "not known" if value is None else f"{value:.4g}" if isinstance(value, int | float) else str(value)
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def spenders(ledger: Ledger, told: Told) -> tuple[tuple[str, str, str, float, str], ...]:

@@ -5,7 +5,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, nan
 
 from budget_router.evaluation import Estimate
 from budget_router.reports.allocation import AllocationResult, Row, all_tasks, rows
@@ -143,7 +143,15 @@ def comparison_table(result: ComparisonResult) -> Table:
 
 def gate_table(result: GateResult) -> Table:
     """Every condition."""
-    found = tuple(("met" if row.is_met else "not met", row.name, row.found, row.limit, row.sentence) for row in result.rows)
+    found = tuple(
+        (
+            "met" if row.is_met else "not met",
+            row.name,
+            *(nan if one is None else one for one in (row.found, row.limit)),
+            row.sentence,
+        )
+        for row in result.rows
+    )
     return Table(("", "condition", "found", "limit", "in words"), found)
 
 

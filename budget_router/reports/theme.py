@@ -131,7 +131,7 @@ def name_y(ax: "Axes", name: str) -> None:
     ax.annotate(
         visible(name),
         (max(ax.bbox.x0 - _GUTTER, 0), ax.bbox.y1 + 12),
-        xycoords="figure pixels",
+        xycoords="figure points",  # at whatever resolution it is saved
         fontsize=SMALL,
         color=MUTED,
         parse_math=False,

@@ -7,8 +7,9 @@ import typer
 
 from budget_router import drift as drift_of
 from budget_router.budget import Unit
+from budget_router.drifting import Drift, Period
 from budget_router.errors import InvalidInput
-from budget_router.evaluation.drift import Drift, Finding, Period
+from budget_router.evaluation.drift import Finding
 from budget_router.reports.escaping import clipped, visible
 from budget_router_cli.options import AsJson, LedgerUrl, moment, opened
 from budget_router_cli.terminal import console_of, table_of
