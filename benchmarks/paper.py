@@ -147,8 +147,8 @@ def gain(accuracy: FloatArray, spend: FloatArray, tasks: Recorded, *, rng: np.ra
         *(np.concatenate([rows_of[one] for one in rng.integers(0, len(groups), len(groups))]) for _ in range(N_DRAWS)),
     ]
     reached, spent = (np.array([each[rows].mean() for rows in drawn]) for each in (accuracy, spend))
-    rungs = (np.array([each[rows].mean(axis=0) for rows in drawn]) for each in (tasks.accuracy, tasks.cost))
-    found = reached - mixes_at_spend(*rungs, spent)
+    accuracies, costs = (np.array([each[rows].mean(axis=0) for rows in drawn]) for each in (tasks.accuracy, tasks.cost))
+    found = reached - mixes_at_spend(accuracies, costs, spent)
     low, high = np.percentile(found[1:], [2.5, 97.5])
     return Estimate(float(found[0]), float(low), float(high))
 

@@ -83,8 +83,10 @@ def compare(test: Recorded, chosen: FloatArray, *, rng: np.random.Generator) -> 
     spent = (chosen * test.cost).sum(axis=1)
     drawn = list(resampled(test, rng=rng))
     reached, spends = (np.array([each[rows].mean() for rows in drawn]) for each in (ours, spent))
-    plain = (np.array([each[np.ix_(rows, test.plain)].mean(axis=0) for rows in drawn]) for each in (test.accuracy, test.cost))
-    gains = reached - mixes_at_spend(*plain, spends)
+    accuracies, costs = (
+        np.array([each[np.ix_(rows, test.plain)].mean(axis=0) for rows in drawn]) for each in (test.accuracy, test.cost)
+    )
+    gains = reached - mixes_at_spend(accuracies, costs, spends)
     accuracy, spend = float(ours.mean()), float(spent.mean())
     mix = mix_at_spend(test.accuracy[:, test.plain], test.cost[:, test.plain], spend)
     return Compared(accuracy, Estimate(spend, *_middle(spends)), mix, Estimate(accuracy - mix, *_middle(gains)))

@@ -87,7 +87,8 @@ def _draw_price(ax: "Axes", told: Weighing, placed: Sequence[Weight]) -> None:
     low, high = min(0.0, float(score.min())), max(1.0, float(score.max()))
     ax.set(xlim=(0, 1.12 * float(cost.max()) or 1.0), ylim=(low, high + 0.04))
     ax.xaxis.set_major_locator(MaxNLocator(5))
-    along = np.array(ax.get_xlim())
+    begin, end = ax.get_xlim()
+    along = np.array([begin, end])
     worth = float(score[picked] - told.shadow_price * cost[picked])
     ax.plot(along, worth + told.shadow_price * along, color=theme.INK, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1)
     for one in placed:
@@ -95,7 +96,7 @@ def _draw_price(ax: "Axes", told: Weighing, placed: Sequence[Weight]) -> None:
         ax.plot(
             one.cost or 0.0, one.score or 0.0, "o", markersize=9, color=theme.POLICY, markerfacecolor=face, markeredgewidth=1.4
         )
-    line = np.linspace(*along, 60)
+    line = np.linspace(begin, end, 60)
     drawn = np.vstack(
         [np.tile(np.column_stack([cost, score]), (_HEAVY, 1)), np.column_stack([line, worth + told.shadow_price * line])]
     )
