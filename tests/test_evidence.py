@@ -1,5 +1,6 @@
 """What is learned from is read by columns, in stretches: nothing is missing, what is wrong is named, rows do not mix."""
 
+import gc
 import sqlite3
 import threading
 from contextlib import closing
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event
+from sqlalchemy import Column, Double, MetaData, Table, create_engine, event, insert, select
 
 from budget_router.errors import LedgerError
 from budget_router.evidence import Evidence
@@ -20,6 +21,8 @@ from budget_router.records import Spend
 from budget_router.testing import NOON, example_decision, example_settlement, recorded
 from budget_router.testing.evidence import evidence_tells_what_the_records_tell
 from budget_router_sql import SqlLedger, evidence
+from budget_router_sql.joined import LongText, joined, parted
+from budget_router_sql.uncollected import Uncollected
 from tests.test_outcomes import logged
 
 law = settings(derandomize=True, deadline=None, max_examples=40)
@@ -145,6 +148,37 @@ class Steps:
 
     def _count(self):
         self._n_hundreds += 1
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_garbage_collector_waits_until_the_last_of_several_is_done(is_on):
+    reading = Uncollected()
+    try:
+        (gc.enable if is_on else gc.disable)()
+        with reading:
+            with reading:
+                pass
+            assert not gc.isenabled()
+        assert gc.isenabled() is is_on
+    finally:
+        gc.enable()
+
+
+# --- columns of a file in one text each
+
+
+@law
+@given(st.lists(st.tuples(st.none() | st.floats(allow_nan=False), st.none() | st.text("a\x1e\x1f\0é", max_size=3)), max_size=20))
+def test_numbers_are_told_to_the_last_digit_and_texts_whatever_stands_in_them(rows):
+    table = Table("told", MetaData(), Column("number", Double), Column("text", LongText))
+    question = select(table.c.number, table.c.text)
+    with create_engine("sqlite://").begin() as connection:
+        table.create(connection)
+        for number, text in rows:
+            connection.execute(insert(table), {"number": number, "text": text})
+        numbers, texts = parted(question, connection.execute(joined(question)).one())
+    assert list(zip(numbers, texts, strict=True)) == rows
+    assert {type(number) for number in numbers} <= {float, type(None)}
 
 
 # --- a table of many

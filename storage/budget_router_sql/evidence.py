@@ -4,17 +4,15 @@ A window is read in stretches, two at a time: while the database finds one, what
 is not as it was written, its stretch is read as records, which name what is wrong.
 """
 
-import gc
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import repeat
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic_core import from_json
-from sqlalchemy import BindParameter, Connection, Select, bindparam, select
+from sqlalchemy import Connection, Select, select, type_coerce
 
 from budget_router.evidence import Act, Drawn, Evidence, Shadowed
 from budget_router.menu import Escalate
@@ -22,9 +20,12 @@ from budget_router.records import LoggedDecision, Spent
 from budget_router_sql.backend import Backend
 from budget_router_sql.engine import Database
 from budget_router_sql.hashed_text import HashedText
+from budget_router_sql.joined import LongText
+from budget_router_sql.listed import is_listed, listed
 from budget_router_sql.reading import WITH_MENU, Window, assembled, in_window, ngrams_of
 from budget_router_sql.rows import budget_of, menu_of, strategy_of
 from budget_router_sql.schema import call_closings, decisions, menus, outcomes, samples, settlements, shadows
+from budget_router_sql.uncollected import Uncollected
 
 AT_ONCE = 2048
 """Decisions of a stretch: some megabytes, and some hundredths of a second of a database's work."""
@@ -33,6 +34,7 @@ N_AT_ONCE = 2
 _SURE = 1e-6
 """By how far propensities may miss 1."""
 _MANY_TEXTS = 4096
+_uncollected = Uncollected()
 
 _SPENT = ("prompt_tokens", "completion_tokens", "nano_usd", "seconds")
 _GRADES = outcomes.alias()
@@ -45,7 +47,8 @@ _LATEST = (
 )
 _SETTLED = in_window(
     select(
-        *(decisions.c[name] for name in ("decided_at", "position", "id", "task_id", "thread_id", "group", "task_text")),
+        *(decisions.c[name] for name in ("decided_at", "position", "id", "task_id", "thread_id", "group")),
+        type_coerce(decisions.c.task_text, LongText),
         *(decisions.c[name] for name in ("metadata", "features", "features_version", "menu_hash", "strategy_settings")),
         *(decisions.c[name] for name in ("propensities", "reason")),
         *(settlements.c[name] for name in ("status", "answer_key", *_SPENT)),
@@ -59,11 +62,12 @@ _PROMISED = ("policy_version", "shadow_price", "expected_cost", "expected_accura
 _ACTED = _SETTLED.add_columns(
     *(decisions.c[name] for name in _PROMISED), *(shadows.c[name] for name in ("policy_version", "propensities", "expected_cost"))
 ).outerjoin(shadows, shadows.c.decision_id == decisions.c.id)
-_IDS: BindParameter[str] = bindparam("ids", expanding=True)
 _DRAWN = select(*(samples.c[name] for name in ("decision_id", "index", "call_id", "answer_key"))).where(
-    samples.c.decision_id.in_(_IDS)
+    is_listed(samples.c.decision_id, "ids")
 )
-_BILLED = select(*(call_closings.c[name] for name in ("decision_id", "id", *_SPENT))).where(call_closings.c.decision_id.in_(_IDS))
+_BILLED = select(*(call_closings.c[name] for name in ("decision_id", "id", *_SPENT))).where(
+    is_listed(call_closings.c.decision_id, "ids")
+)
 _OFFERED = select(menus.c.hash, menus.c.strategies)
 
 T = TypeVar("T", Act, Drawn, Evidence, Spent)
@@ -116,23 +120,11 @@ def _read(
 ) -> list[Read]:
     with database.read() as connection:
         try:
-            with _uncollected():
+            with _uncollected:
                 return by_column(_Source(database.backend, connection, hashed), stretch)
         except (ValueError, TypeError, LookupError):
             rows = connection.execute(WITH_MENU, stretch.bounds).mappings()
             return [one for entry in assembled(connection, rows, hashed) if (one := by_record(entry)) is not None]
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Let the garbage collector wait for a stretch: nothing in it is garbage, and it would look through it again and again."""
-    is_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if is_on:
-            gc.enable()
 
 
 def _evidence(source: _Source, stretch: Window) -> list[Evidence]:
@@ -150,9 +142,10 @@ def _acts(source: _Source, stretch: Window) -> list[Act]:
 def _asked(source: _Source, question: Select[Any], stretch: Window) -> Sequence[Column]:
     """The columns of a question to a stretch, oldest first."""
     columns = source.backend.by_column(source.connection, question, stretch.bounds)
-    places = list(zip(*columns[:2], strict=True))
-    if places == sorted(places):
+    moments, positions = columns[:2]
+    if moments == sorted(moments) and positions == sorted(positions):
         return columns
+    places = list(zip(moments, positions, strict=True))
     order = sorted(range(len(places)), key=places.__getitem__)
     return [[column[place] for place in order] for column in columns]
 
@@ -182,7 +175,7 @@ def _told(source: _Source, columns: Sequence[Column]) -> Iterator[Evidence]:
         texts,
         map(counts.get, ids),
         map(_parsed, metadata),
-        map(tuple, from_json(f"[{','.join(features)}]")),
+        from_json(f"[{','.join(features)}]"),
         versions,
         map(menu.__getitem__, menu_hashes),
         map(strategy.__getitem__, settings),
@@ -202,7 +195,7 @@ def _drawn(source: _Source, ids: list[str]) -> dict[str, list[Drawn]]:
     """Samples of decisions."""
     found: dict[str, list[Drawn]] = {name: [] for name in ids}
     if ids:
-        names, *facts = source.backend.by_column(source.connection, _DRAWN, {"ids": ids})
+        names, *facts = source.backend.by_column(source.connection, _DRAWN, {"ids": listed(ids)})
         for name, one in zip(names, _made(Drawn, *facts), strict=True):
             found[name].append(one)
     return found
@@ -212,7 +205,7 @@ def _billed(source: _Source, ids: list[str]) -> dict[str, dict[str, Spent]]:
     """What each call of decisions billed."""
     found: dict[str, dict[str, Spent]] = {name: {} for name in ids}
     if ids:
-        names, call_ids, *facts = source.backend.by_column(source.connection, _BILLED, {"ids": ids})
+        names, call_ids, *facts = source.backend.by_column(source.connection, _BILLED, {"ids": listed(ids)})
         for name, call_id, one in zip(names, call_ids, _made(Spent, *facts), strict=True):
             found[name][call_id] = one
     return found

@@ -1,79 +1,67 @@
 """Columns of a file's answer, each in one text: a row that is handed over alone costs more than it takes to find."""
 
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from pydantic_core import from_json
-from sqlalchemy import ColumnElement, Double, Integer, Label, Select, func, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, Double, Label, Select, Text, TypeDecorator, case, cast, func
 
 from budget_router_sql.schema import Json, UtcTime
 
-_BETWEEN = "\x1e"
-"""Parts texts that hold no control character."""
+_BETWEEN, _NONE = f"\x1e{secrets.token_hex(8)}\x1e", f"\x1f{secrets.token_hex(8)}\x1f"
+"""Between long texts, and in the place of one that is not there: drawn anew by each process, so they stand in none."""
 _EXACT = "%!.17g"
 """Writes a number to its last digit."""
+_UNITS = 2.0**57
+"""Most numbers are so many times a whole one of 64 bits, without loss; to write their digits takes three times as long."""
 _UTC = "+00:00"
 """A file keeps no time zone."""
 
-Columns = Sequence[ColumnElement[Any]]
-"""Any: of any type."""
+
+class LongText(TypeDecorator[str]):
+    """A text that is long enough for each look at its letters to count."""
+
+    impl = Text
+    cache_ok = True
 
 
 @lru_cache
 def joined(question: Select[Any]) -> Select[*tuple[str, ...]]:  # Any: columns of any type
-    """A question for the columns of another, each in one text, but for all numbers in one; the rows are in no order."""
-    others, numbers = _by_kind(question)
-    texts = [*map(_joined, others), *([_joined_numbers(numbers)] if numbers else [])]
-    return question.with_only_columns(*texts).order_by(None)
+    """A question for the columns of another, each in one text; their rows are in no order, but all in the same."""
+    columns = [column.element if isinstance(column, Label) else column for column in question.selected_columns]
+    return question.with_only_columns(*map(_joined, columns)).order_by(None)
 
 
 def parted(question: Select[Any], texts: Sequence[str | None]) -> list[list[Any]]:
     """The columns that texts were made of; raises ValueError where something else stands. Any: of each column's own type."""
-    others, numbers = _by_kind(question)
-    found = iter([_parted(column, text) for column, text in zip(others, texts, strict=False)])
-    counted = iter(_parted_numbers(texts[-1], len(numbers)) if numbers else [])
-    return [next(counted if _is_number(column) else found) for column in question.selected_columns]
-
-
-@lru_cache
-def _by_kind(question: Select[Any]) -> tuple[Columns, Columns]:
-    columns = [column.element if isinstance(column, Label) else column for column in question.selected_columns]
-    return [column for column in columns if not _is_number(column)], [column for column in columns if _is_number(column)]
-
-
-def _is_number(column: ColumnElement[Any]) -> bool:
-    return isinstance(column.type, Double)
+    return list(map(_parted, question.selected_columns, texts))
 
 
 def _joined(column: ColumnElement[Any]) -> ColumnElement[str]:
-    if isinstance(column.type, Json):  # as it is: to quote it takes as long as to find it
-        return func.group_concat(func.coalesce(column, ""), _BETWEEN)
-    return func.json_group_array(column)
-
-
-def _joined_numbers(columns: Columns) -> ColumnElement[str]:
-    """Of each row its numbers, and one that tells by its bits which of them are none."""
-    are_none = sum(type_coerce(column.is_(None), Integer) * (1 << place) for place, column in enumerate(columns))
-    return func.group_concat(func.printf(",".join([*[_EXACT] * len(columns), "%d"]), *columns, are_none))
+    match column.type:
+        case Json() | LongText():  # as it is: to quote it takes as long as to find it
+            return func.group_concat(func.coalesce(column, _NONE), _BETWEEN)
+        case Double():
+            n_units = column * _UNITS
+            whole = cast(n_units, BigInteger)
+            return func.json_group_array(case((whole == n_units, whole), (column.is_not(None), func.printf(_EXACT, column))))
+        case _:
+            return func.json_group_array(column)
 
 
 def _parted(column: ColumnElement[Any], text: str | None) -> list[Any]:
     if text is None:  # of no rows
         return []
-    if isinstance(column.type, Json):
-        return [one or None for one in text.split(_BETWEEN)]
+    match column.type:
+        case Json() | LongText():
+            texts = text.split(_BETWEEN)
+            return [None if one == _NONE else one for one in texts] if _NONE in texts else texts
+        case Double():
+            return [told / _UNITS if isinstance(told, int) else told and float(told) for told in from_json(text)]
+        case UtcTime() if text != "[]":
+            return list(map(datetime.fromisoformat, f"{f'{_UTC},'.join(from_json(text))}{_UTC}".split(",")))
     found: list[Any] = from_json(text)
-    if isinstance(column.type, UtcTime) and found:
-        return list(map(datetime.fromisoformat, f"{f'{_UTC},'.join(found)}{_UTC}".split(",")))
     return found
-
-
-def _parted_numbers(text: str | None, n_columns: int) -> list[list[float | None]]:
-    told = from_json(f"[{text or ''}]")
-    *columns, are_none = (told[place :: n_columns + 1] for place in range(n_columns + 1))
-    some = {place for bits in set(are_none) for place in range(n_columns) if bits >> place & 1}
-    for place in some:
-        columns[place] = [None if bits >> place & 1 else number for number, bits in zip(columns[place], are_none, strict=True)]
-    return columns
