@@ -9,7 +9,7 @@ from budget_router.allocation import FloatArray
 from budget_router.evaluation.off_policy import OffPolicyEstimate, dr, ips, snips
 from budget_router.evaluation.revealed import Revealed
 from budget_router.outcomes import OutcomeTable
-from budget_router.policies.contract import Prediction
+from budget_router.policies.contract import Prediction, part_of
 from budget_router.policies.static import Mixture
 
 
@@ -82,11 +82,12 @@ def static_mix(prediction: Prediction, chosen: FloatArray) -> FloatArray:
         chosen: (n, n_strategies) probabilities of the policy.
 
     Returns:
-        (n, n_strategies) the same probabilities for each task.
+        (n, n_strategies) the same probabilities for each task, as one row that is only read.
     """
     mixture = Mixture(np.clip(_accuracy(prediction).mean(axis=0), 0, 1), prediction.cost.mean(axis=0))
     spend = float((chosen * prediction.cost).sum(axis=1).mean())
-    return mixture.choose(prediction, spend).probabilities
+    one = mixture.choose(part_of(prediction, np.arange(1)), spend).probabilities
+    return np.broadcast_to(one, chosen.shape)
 
 
 def _accuracy(prediction: Prediction) -> FloatArray:

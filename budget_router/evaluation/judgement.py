@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from budget_router.allocation import FloatArray
 from budget_router.errors import InvalidInput
 from budget_router.evaluation.off_policy import OffPolicyEstimate, dr
-from budget_router.evaluation.revealed import Revealed
+from budget_router.evaluation.revealed import Revealed, rows_of
 
 HeldOut = Literal["later", "cross-fitted", "seen"]
 """How the judged tasks were kept from the candidate: decided later than all that trained it and its price; each by a policy whose
@@ -100,15 +100,15 @@ class Judgement:
         )
         graded, settled = scores.rows, spends.rows
         named = [] if groups is None else [groups[row] for row in graded]
-        chosen, before, mixed = (one[graded] for one in rivals)
-        expected = predicted_accuracy[graded]
+        chosen, before, mixed = (rows_of(one, graded) for one in rivals)
+        expected = rows_of(predicted_accuracy, graded)
         gain = dr(scores, target_prob=chosen, predicted=expected, against=before)
         is_first = incumbent is None and rivals.incumbent is rivals.mix
         return cls(
             accuracy=dr(scores, target_prob=chosen, predicted=expected),
             gain=gain,
             gain_over_mix=gain if is_first else dr(scores, target_prob=chosen, predicted=expected, against=mixed),
-            spend=dr(spends, target_prob=rivals.candidate[settled], predicted=predicted_cost[settled]),
+            spend=dr(spends, target_prob=rows_of(rivals.candidate, settled), predicted=rows_of(predicted_cost, settled)),
             budget=budget,
             unit=unit,
             held_out=held_out,

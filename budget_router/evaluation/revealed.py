@@ -76,7 +76,7 @@ class Revealed(Cells):
     @classmethod
     def _of(cls, table: OutcomeTable, value: FloatArray, rows: IntArray, n_settled: IntArray | None = None) -> Self:
         ids = tuple(table.task_ids[row] for row in rows.tolist())
-        return cls(value[rows], table.observed_prob[rows], ids, tuple(table.menu.names), n_settled, rows)
+        return cls(rows_of(value, rows), rows_of(table.observed_prob, rows), ids, tuple(table.menu.names), n_settled, rows)
 
     @cached_property
     def task(self) -> IntArray:
@@ -95,3 +95,8 @@ class Revealed(Cells):
         part = Revealed(self.value[which], self.prob[which], ids, self.strategies, rows=rows)
         vars(part)["task"] = np.unique(self.task[which], return_inverse=True)[1]  # numbers sort ten times as fast as names
         return part
+
+
+def rows_of(array: FloatArray, rows: IntArray) -> FloatArray:
+    """Rows of a table, by rising numbers without a repeat: the array itself where they are all of them."""
+    return array if len(rows) == len(array) else array[rows]
