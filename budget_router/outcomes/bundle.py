@@ -157,6 +157,11 @@ def pattern(evidence: Evidence) -> Hashable:
     """What decisions share whose bundles, of one strategy, tell the same: how many samples agree, and how good they are."""
     is_ok = evidence.status == "ok"
     scores = evidence.answer_scores if is_ok else {}
+    if len(evidence.samples) == 1:  # as most have it: no votes to count
+        answer = evidence.samples[0].answer_key
+        if answer is None:
+            return is_ok, evidence.score, 1, True
+        return is_ok, evidence.score, 0, not answer, (1, scores.get(answer, UNGRADED))
     given = Counter([sample.answer_key for sample in guaranteed(evidence)])
     n_silent = given.pop(None, 0)
     votes = sorted((n_votes, scores.get(answer, UNGRADED)) for answer, n_votes in given.items() if answer is not None)
@@ -166,8 +171,12 @@ def pattern(evidence: Evidence) -> Hashable:
 
 def bill(evidence: Evidence, unit: Unit) -> Bill:
     """What was billed, and which part of it for each guaranteed sample."""
+    spent = evidence.spend.in_unit(unit)
+    return Bill(spent, spent) if evidence.strategy.n_samples == 1 else _bill_of_several(evidence, unit, spent)
+
+
+def _bill_of_several(evidence: Evidence, unit: Unit, spent: float) -> Bill:
     executed, spend, samples = evidence.strategy, evidence.spend, evidence.samples
-    spent = spend.in_unit(unit)
     n_rounds, n_samples = 1, executed.n_samples
     if isinstance(executed, Escalate):
         samples = guaranteed(evidence)

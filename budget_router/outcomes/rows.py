@@ -18,6 +18,8 @@ from budget_router.features.texts import Texts
 from budget_router.menu import Menu
 from budget_router.outcomes.bundle import Bill, Bundle, Cell, Share, bill, pattern
 
+_MOST_SHARED = 4096
+"""Propensities that are known again as the same object."""
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
@@ -26,6 +28,14 @@ class Chances(NamedTuple):
 
     menu: Menu
     propensities: Mapping[str, float]
+
+
+class _Shared(NamedTuple):
+    """Propensities that are kept, so that no others get their place in memory."""
+
+    menu: Menu
+    propensities: Mapping[str, float]
+    number: int
 
 
 @dataclass
@@ -52,6 +62,7 @@ class Rows:
     _is_forced: bytearray = field(default_factory=bytearray)
     _numbers: dict[Hashable, int] = field(default_factory=dict)
     _names: dict[str | None, str | None] = field(default_factory=dict)
+    _shared: "dict[int, _Shared]" = field(default_factory=dict)
 
     @classmethod
     def of(cls, evidence: Iterable[Evidence], unit: Unit, columns: Collection[str] | None = None) -> Self:
@@ -82,7 +93,7 @@ class Rows:
 
     def silent(self) -> Self:
         """The same without texts, fit to be sent to another process."""
-        return replace(self, texts=Texts(), _numbers={}, _names={})
+        return replace(self, texts=Texts(), _numbers={}, _names={}, _shared={})
 
     def __len__(self) -> int:
         return len(self.task_ids)
@@ -137,12 +148,21 @@ class Rows:
             number = self._numbers[key] = len(self.bundles)
             self.bundles.append(Bundle.of(one, self.unit))
         self._bundle.append(number)
-        key = "chances", id(one.menu), tuple(one.propensities.items())
+        self._chance.append(self._chance_of(one.menu, one.propensities))
+
+    def _chance_of(self, menu: Menu, propensities: Mapping[str, float]) -> int:
+        """Number of what a decision was drawn from; decisions often have it as one object."""
+        known = self._shared.get(id(propensities))
+        if known is not None and known.menu is menu:
+            return known.number
+        key = "chances", id(menu), tuple(propensities.items())
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self.chances)
-            self.chances.append(Chances(one.menu, one.propensities))
-        self._chance.append(number)
+            self.chances.append(Chances(menu, propensities))
+        if len(self._shared) < _MOST_SHARED:
+            self._shared[id(propensities)] = _Shared(menu, propensities, number)
+        return number
 
 
 class Cells(NamedTuple):
