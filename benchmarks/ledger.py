@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks.facts import tell
-from benchmarks.ledger_work import N_SAMPLES, Acknowledged, Work, killed, several
+from benchmarks.ledger_work import N_SAMPLES, Acknowledged, Work, at_rest, killed, several
 from benchmarks.postgres import new_ledger, served
 from budget_router import Budget, BudgetRouter, Task
 from budget_router.ledger import Ledger
@@ -113,7 +113,7 @@ def standing(url: str, since: datetime) -> tuple[Acknowledged, int]:
 def rate_of_threads(url: str, n_rows: int) -> float:
     """Durable rows by the second from threads of this process."""
     works = [Work.of(n_rows // N_THREADS, name=f"thread {number}") for number in range(N_THREADS)]
-    with SqlLedger(url, durability="durable") as ledger:
+    with SqlLedger(url, durability="durable") as ledger, at_rest():
         threads = [threading.Thread(target=work.hand_in, args=(ledger,)) for work in works]
         started = time.perf_counter()
         for thread in threads:
@@ -126,7 +126,7 @@ def rate_of_threads(url: str, n_rows: int) -> float:
 def rate_one_by_one(url: str, n_rows: int) -> float:
     """Durable rows by the second where each is a commit."""
     work = Work.of(n_rows, name="alone")
-    with SqlLedger(url, durability="durable") as ledger:
+    with SqlLedger(url, durability="durable") as ledger, at_rest():
         started = time.perf_counter()
         work.one_by_one(ledger)
         return 2 * len(work.pairs) / (time.perf_counter() - started)

@@ -1,12 +1,14 @@
 """What the processes of the ledger's benchmark do: write until they are killed, or as fast as they can."""
 
+import gc
 import multiprocessing
 import os
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -94,6 +96,17 @@ def _heard(heard: Connection) -> bytes:
 # --- as fast as they can
 
 
+@contextmanager
+def at_rest() -> Iterator[None]:
+    """Let the garbage collector leave alone what was made before: its passes over that are no work of the ledger's."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 @dataclass(frozen=True)
 class Work:
     """Decisions, each with a call, made before the clock starts: it is the ledger that is measured."""
@@ -128,7 +141,7 @@ class Work:
 def write_at_once(url: str, name: str, n_rows: int, barrier: Any, done: Connection) -> None:  # Any: of multiprocessing's
     """Write rows beside other processes, and tell when the first was handed in and the last was acknowledged."""
     work = Work.of(n_rows, name=name)
-    with SqlLedger(url, durability="durable") as ledger:
+    with SqlLedger(url, durability="durable") as ledger, at_rest():
         barrier.wait()
         started = time.monotonic()
         work.hand_in(ledger, in_flight=8 * IN_FLIGHT)

@@ -1,10 +1,10 @@
 """What a ledger asks of the database under it, and which database an address names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import URL, Connection, Engine, Select, Table, make_url
+from sqlalchemy import URL, Column, Connection, Engine, Select, Table, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from budget_router.errors import InvalidInput
@@ -54,10 +54,18 @@ class Backend(Protocol):
         """Connections that make no setting and write nothing: whose database it is, is not known yet."""
         ...
 
+    def wait_at_most(self, connection: Connection, seconds: float) -> None:
+        """How long statements on a connection wait for other writers from now on; asked where writes stand in line."""
+        ...
+
     def insert(
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, unless_there: str | None
     ) -> None:
         """Add rows of the same columns, in their order; those whose key in column `unless_there` is taken are left out."""
+        ...
+
+    def standing(self, connection: Connection, column: Column[str], names: Collection[str]) -> set[str]:
+        """Those of some names that stand in a column of unique ones."""
         ...
 
     def by_column(self, connection: Connection, question: Select[Any], given: Mapping[str, object]) -> Sequence[Sequence[Any]]:

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import BindParameter, Connection, Table, bindparam, select
+from sqlalchemy import BindParameter, Column, Connection, Table, bindparam, select
 from sqlalchemy.exc import DBAPIError
 
 from budget_router.errors import BudgetRouterError, InvalidInput, LedgerUnavailable, UnknownDecision
@@ -37,10 +37,7 @@ Decisions and settlements are looked for before they are inserted: it is asked w
 something cost a database several times the work. One that comes in between fails the batch, which is then tried again."""
 
 _IDS: BindParameter[str] = bindparam("ids", expanding=True)
-_OF_DECISION = {decisions: decisions.c.id, settlements: settlements.c.decision_id}
-_STANDING = {table: select(column).where(column.in_(_IDS)) for table, column in _OF_DECISION.items()}
-_STANDS = {table: select(column).where(column == bindparam("id")) for table, column in _OF_DECISION.items()}
-"""The same for one decision: a question that need not be made to measure takes half the time."""
+_OF_DECISION: dict[Table, Column[str]] = {decisions: decisions.c.id, settlements: settlements.c.decision_id}
 _WHOLE = select(decisions).where(decisions.c.id.in_(_IDS))
 _ORDER = (call_openings, call_closings, settlements, outcomes)
 """In which a batch is written, after its decisions: all writers alike, so that seldom one waits for another in a circle."""
@@ -70,14 +67,18 @@ class Batches:
                     raise
         return self._committed(entries)
 
-    def _committed(self, entries: Sequence[Entry]) -> list[Answer]:
+    def write_at_once(self, entries: Sequence[Entry]) -> list[Answer]:
+        """Do as `write`, unless that would have to wait for another writer: then raise LedgerUnavailable."""
+        return self._committed(entries, waits=False)
+
+    def _committed(self, entries: Sequence[Entry], *, waits: bool = True) -> list[Answer]:
         try:
-            with self._database.write() as connection:
+            with self._database.write(waits=waits) as connection:
                 answers = self._written(connection, entries)
         except InvalidInput as error:
             if len(entries) == 1:
                 return [error]
-            with self._database.write() as connection:
+            with self._database.write(waits=waits) as connection:
                 answers = [self._alone(connection, entry) for entry in entries]
         kept = [entry for entry, answer in zip(entries, answers, strict=True) if not isinstance(answer, BudgetRouterError)]
         self._known.update({entry.decision_id for entry in kept})
@@ -121,7 +122,7 @@ class Batches:
             return set()
         table = entries[0].table
         ids = {entry.decision_id for entry in entries}
-        standing = _standing(connection, table, ids)
+        standing = self._standing(connection, table, ids)
         first: dict[str, Entry] = {}
         again = set()
         for entry in entries:
@@ -145,7 +146,11 @@ class Batches:
         asked = {decision_id for decision_id in ids if decision_id not in self._known}
         if not asked:
             return set()
-        return asked - _standing(connection, decisions, asked)
+        return asked - self._standing(connection, decisions, asked)
+
+    def _standing(self, connection: Connection, table: Table, ids: set[str]) -> set[str]:
+        """Those of some decisions that have their row in a table."""
+        return self._database.backend.standing(connection, _OF_DECISION[table], ids)
 
     def _answer(self, entry: Entry, standing: dict[str, Decision], unknown: set[str]) -> Answer:
         if entry.table is decisions:
@@ -155,13 +160,6 @@ class Batches:
         return UnknownDecision(
             f"no decision {entry.decision_id!r} stands in {self._database.shown_url}: record it first, or look for it elsewhere"
         )
-
-
-def _standing(connection: Connection, table: Table, ids: set[str]) -> set[str]:
-    """Those of some decisions that have their row in a table."""
-    if len(ids) == 1:
-        return set(connection.execute(_STANDS[table], {"id": next(iter(ids))}).scalars())
-    return set(connection.execute(_STANDING[table], {"ids": list(ids)}).scalars())
 
 
 class _Remembered:

@@ -29,10 +29,13 @@ class Database:
         self.backend = backend
         self.shown_url = backend.shown_url
         self._busy_seconds = busy_seconds
+        self._durability = durability
         self._engine = backend.engine(durability=durability, busy_seconds=busy_seconds)
         self._reader = self._engine.execution_options(**backend.read_options)
         self._writer = self._engine.execution_options(**backend.write_options)
         self._line = threading.Lock()
+        self._kept: Connection | None = None
+        self._of_parent: Connection | None = None
         self._is_closed = False
         _databases.add(self)
 
@@ -68,17 +71,26 @@ class Database:
                     view.execute(moment)
             yield views
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether a write takes less time than to hand it to a thread: in a file whose disk is not waited for."""
+        return self.backend.writes_one_by_one and self._durability != "durable"
+
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One unit of work: all of it or, on any exception, nothing."""
-        with self._turn(), told_plainly(self.backend):
+    def write(self, *, waits: bool = True) -> Iterator[Connection]:
+        """One unit of work: all of it or, on any exception, nothing.
+
+        Args:
+            waits: for other writers, as long as they are given; else raise LedgerUnavailable where there are any.
+        """
+        with self._turn(self._busy_seconds if waits else 0.0), told_plainly(self.backend):
             self._check_open()
-            with self._writer.begin() as connection:
+            with self._writing() as connection, self._patient(connection, waits=waits), connection.begin():
                 yield connection
 
     def wipe(self) -> None:
         """Let the bytes of what was erased go too; raises LedgerUnavailable where readers hinder it."""
-        with self._turn(), told_plainly(self.backend):
+        with self._turn(self._busy_seconds), told_plainly(self.backend):
             if not self.backend.wipe(self._engine):
                 raise LedgerUnavailable(
                     f"{self.shown_url}: the rows are erased, but a reader of an older moment keeps their bytes in the log: "
@@ -87,22 +99,57 @@ class Database:
 
     def leave_to_parent(self) -> None:
         """Forget the connections that came along into a child process; they are the parent's."""
+        self._of_parent, self._kept = self._kept, None  # held, for to let it go would be to close it
         self._engine.dispose(close=False)
         self._line = threading.Lock()
 
     def close(self) -> None:
         """Let go of all connections; closing twice changes nothing."""
         self._is_closed = True
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
         self._engine.dispose()
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _writing(self) -> Iterator[Connection]:
+        """A connection; where writes stand in line one that is kept: to get it anew takes longer than to write."""
+        if not self.backend.writes_one_by_one:
+            with self._writer.connect() as connection:
+                yield connection
+            return
+        kept, self._kept = self._kept, None
+        connection = kept or self._writer.connect()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if self._is_closed:  # meanwhile
+            connection.close()
+        else:
+            self._kept = connection
+
+    @contextmanager
+    def _patient(self, connection: Connection, *, waits: bool) -> Iterator[None]:
+        """Let a connection not wait for other processes, where it must not."""
+        if waits:
+            yield
+            return
+        self.backend.wait_at_most(connection, 0.0)
+        try:
+            yield
+        finally:
+            self.backend.wait_at_most(connection, self._busy_seconds)
+
+    @contextmanager
+    def _turn(self, seconds: float) -> Iterator[None]:
         if not self.backend.writes_one_by_one:
             yield
             return
-        if not self._line.acquire(timeout=self._busy_seconds):
+        if not self._line.acquire(timeout=seconds):
             raise LedgerUnavailable(
-                f"{self.shown_url}: other threads have been writing for {self._busy_seconds:g} s: retry, or raise busy_seconds"
+                f"{self.shown_url}: other threads have been writing for {seconds:g} s: retry, or raise busy_seconds"
             )
         try:
             yield

@@ -32,29 +32,19 @@ _MANY_MENUS = 64
 
 def decision_row(decision: Decision, task: Task, *, with_text: bool) -> Row:
     """A decision, and of its task what is kept in clear."""
-    return {
-        "id": decision.id,
-        "task_id": decision.task_id,
+    row = {
+        **vars(decision),  # most of it as it is
         "task_text": task.text if with_text else None,
         "metadata": _json(task.metadata),
-        "group": decision.group,
         "strategy": decision.strategy.name,
         "strategy_settings": _settings_of(decision.strategy),
         "propensities": _json(decision.propensities),
         "propensity": decision.propensity,
-        "shadow_price": decision.shadow_price,
-        "expected_cost": decision.expected_cost,
-        "expected_accuracy": decision.expected_accuracy,
         "budget": _text_of(decision.budget),
-        "policy_version": decision.policy_version,
-        "menu_hash": decision.menu_hash,
         "features": _json(decision.features),
-        "features_version": decision.features_version,
-        "run_id": decision.run_id,
-        "thread_id": decision.thread_id,
-        "decided_at": decision.decided_at,
-        "reason": decision.reason,
     }
+    del row["shadow"]  # a row of its own
+    return row
 
 
 def decision_of(row: RowMapping, shadow: Shadow | None = None) -> Decision:
