@@ -7,7 +7,8 @@ be forgotten.
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from functools import lru_cache
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from budget_router.caps import Caps
 from budget_router.evidence import Act, Evidence, Part
@@ -182,7 +183,25 @@ class Ledger(Protocol):
 
 @runtime_checkable
 class Gathers(Protocol):
-    """A ledger that lets a closing wait for the settlement that follows it: both are then one commit."""
+    """A ledger that coroutines can wait for: what several hand in at once is one commit, and no thread is needed.
+
+    What was handed in is written, even where nobody waits any more.
+    """
+
+    async def arecord_decision(self, decision: Decision, task: Task, menu: Menu, *, opens: Sequence[Call] = ()) -> Decision:
+        """Do as `record_decision`, in a coroutine.
+
+        Args:
+            decision: made from `menu`.
+            task: that it was made for.
+            menu: of the router.
+            opens: calls that are made first where it is this decision that stands: opened with it, all or none.
+        """
+        ...
+
+    async def arecord_settlement(self, settlement: Settlement) -> None:
+        """Do as `record_settlement`, in a coroutine."""
+        ...
 
     def close_call_soon(self, call: Call) -> None:
         """Hand in what a call billed, and do not wait: whatever is recorded after it, and kept, is kept with it."""
@@ -196,3 +215,17 @@ class InParts(Protocol):
     def parts(self, n_decisions: int, *, since: datetime | None = None, until: datetime | None = None) -> Sequence[Part]:
         """The decisions of `since <= decided_at < until`, oldest first, so many to a part; what comes later is in none."""
         ...
+
+
+class Gathering(Ledger, Gathers, Protocol):
+    """Both."""
+
+
+def gathers(ledger: Ledger) -> TypeGuard[Gathering]:
+    """Whether a ledger takes records without making one wait."""
+    return _gather(type(ledger))
+
+
+@lru_cache
+def _gather(kind: type) -> bool:
+    return issubclass(kind, Gathers)  # to ask each time takes longer than to hand in a record

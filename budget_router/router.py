@@ -4,13 +4,13 @@
 `Task → policy → price → Decision → ledger`, and back `Spend → pacer`, `Outcome → ledger`.
 """
 
-import logging
+import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
@@ -26,9 +26,9 @@ from budget_router.errors import (
     UnknownDecision,
 )
 from budget_router.features.structure import STRUCTURE_VERSION, structural_features
-from budget_router.grading import AGAIN, Grading
+from budget_router.grading import AGAIN
 from budget_router.ids import new_id
-from budget_router.ledger import Gathers, Ledger
+from budget_router.ledger import Ledger, gathers
 from budget_router.memory import MemoryLedger
 from budget_router.menu import Menu
 from budget_router.paces import Paces
@@ -37,24 +37,13 @@ from budget_router.policies.cold_start import ColdStart
 from budget_router.policies.contract import Policy, Prediction
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.policies.second_look import second_look
-from budget_router.records import (
-    Call,
-    Decision,
-    Reason,
-    Sample,
-    Settlement,
-    Spend,
-    hash_text,
-    now,
-)
+from budget_router.records import Call, Decision, Reason, hash_text, now
 from budget_router.serving import Serving, lot_of
-from budget_router.strategies import Result
+from budget_router.spending import Spending
 from budget_router.tariffs import Tariffs
 from budget_router.task import Task
 from budget_router.upkeep import Upkeep
 from budget_router.watching import Watchers
-
-_log = logging.getLogger("budget_router")
 
 DEFAULT_EXPLORATION = 0.005
 """Least probability of every strategy: what makes tomorrow's evaluation possible costs about its share of the dearest one."""
@@ -63,8 +52,38 @@ DEFAULT_RELOAD_SECONDS = 2.0
 DEFAULT_SHARE_SECONDS = 1.0
 """How often a serving router tells the ledger what it has spent, and hears what others have."""
 
+Opens = Callable[[Decision], Sequence[Call]]
+"""Takes a decision that is about to be recorded, and tells which calls are made first if it stands."""
 
-class BudgetRouter(Grading):
+
+def opens_nothing(_: Decision) -> Sequence[Call]:
+    """Tell of no call."""
+    return ()
+
+
+class Asked(TypedDict, total=False):
+    """What may be asked of a decision; see `BudgetRouter.decide`."""
+
+    strategy: str | None
+    per_task: float | None
+    prompt_tokens: int | None
+    decision_id: str | None
+    run_id: str | None
+    thread_id: str | None
+
+
+class _Choice(NamedTuple):
+    """A decision before anybody else knows of it, and what its pacing goes by."""
+
+    decision: Decision
+    task: Task
+    pacer: Pacer
+    table: str | None
+    promised: float
+    began: datetime
+
+
+class BudgetRouter(Spending):
     """Chooses a strategy per task so that the most accuracy is bought within an average budget.
 
     >>> from budget_router import Budget, BudgetRouter, Menu, SelfConsistency, SingleShot, Task
@@ -160,7 +179,10 @@ class BudgetRouter(Grading):
         self._clock = clock
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
+        self._has_decided = False
+        """Whether what a first decision loads, a tokenizer, is there."""
         self._promotions = Upkeep(self.reload, every_seconds=reload_seconds)
+        self._shares = share_seconds is not None
         self._others = Upkeep(self._averages.share, every_seconds=share_seconds or 0.0)
         self.reload()
         self._averages.share()
@@ -200,10 +222,47 @@ class BudgetRouter(Grading):
             InfeasibleBudget: `per_task` is below the cheapest strategy.
             LedgerUnavailable: the ledger does not answer; under a hard cap whatever its spool would take.
         """
+        choice = self._chosen(
+            task,
+            strategy=strategy,
+            per_task=per_task,
+            prompt_tokens=prompt_tokens,
+            decision_id=decision_id,
+            run_id=run_id,
+            thread_id=thread_id,
+        )
+        return self._recorded(choice)
+
+    async def adecide(self, task: Task, *, opens: Opens = opens_nothing, **asked: Unpack[Asked]) -> Decision:
+        """Do as `decide`, in a coroutine: while the ledger writes, the event loop goes on, and no thread is needed.
+
+        Where it has to wait for something else, a hard cap, a look at the registry, a ledger that no coroutine can wait for, it
+        decides in a thread; and so the first time, when a tokenizer is loaded.
+
+        Args:
+            task: as `decide` takes it, as all that is `asked`.
+            opens: tells which calls are made first where the decision that it is given stands: they are opened in the same
+                commit, so none of them needs one of its own. Not asked where the decision is made in a thread; where
+                another one stood before, or it is not the one that is returned, they were not opened.
+        """
+        if self._is_held_up or not gathers(self.ledger):
+            return await asyncio.to_thread(self.decide, task, **asked)
+        choice = self._chosen(task, **asked)
+        decision = choice.decision
+        standing = await self.ledger.arecord_decision(decision, task, self.menu, opens=opens(decision))
+        if standing is decision:
+            return self._stands(choice, standing)
+        return await asyncio.to_thread(self._stands, choice, standing)
+
+    def _chosen(self, task: Task, **asked: Unpack[Asked]) -> _Choice:
+        """Draw a strategy, and reserve what it may bill."""
+        strategy, decision_id = asked.get("strategy"), asked.get("decision_id")
+        run_id, thread_id = asked.get("run_id"), asked.get("thread_id")
         began = now()
         self._promotions.look()
         self._others.look()
         pacer = self._averages.of(task.group)
+        per_task = asked.get("per_task")
         budget = pacer.budget if per_task is None else self._allowed(pacer.budget, per_task)
         part_of = thread_id or run_id or decision_id
         turn = self._serving.turn(task, pacer, per_task=budget.per_task, floor=self.exploration, run=part_of)
@@ -218,16 +277,22 @@ class BudgetRouter(Grading):
             action = int(np.searchsorted(cumulative / cumulative[-1], draw, side="right"))
         reason: Reason = "policy" if strategy is None else "forced"
         executed = self.menu.root[action]
-        if decision_id is None or not self._stands(decision_id):
+        if decision_id is None or not self._is_made_again(decision_id):
             decision_id = decision_id or new_id()
             run = run_of(budget.window, thread_id, run_id, decision_id)
             wanted, is_forced = action, strategy is not None
             action, executed = self._capping.fitted(
-                task, wanted, budget, decision_id=decision_id, run=run, is_forced=is_forced, prompt_tokens=prompt_tokens
+                task,
+                wanted,
+                budget,
+                decision_id=decision_id,
+                run=run,
+                is_forced=is_forced,
+                prompt_tokens=asked.get("prompt_tokens"),
             )
             if executed is not self.menu.root[wanted] and not is_forced:
                 probabilities, reason = np.eye(len(self.menu))[action], "capped"
-        return self._recorded(
+        return self._drawn_up(
             task,
             turn.prediction,
             action,
@@ -284,7 +349,7 @@ class BudgetRouter(Grading):
             _, executed = self._capping.fitted(task, action, pacer.budget, decision_id=again_id, run=run, is_forced=True)
         except CapReached:
             return None
-        return self._recorded(
+        again = self._drawn_up(
             task,
             prediction,
             action,
@@ -302,11 +367,7 @@ class BudgetRouter(Grading):
             reason="reconsidered",
             began=began,
         )
-
-    @property
-    def is_capped(self) -> bool:
-        """Whether any of its budgets has a hard cap."""
-        return self._capping.is_needed
+        return self._recorded(again)
 
     def cap_left(self, group: str | None = None, *, run_id: str | None = None, thread_id: str | None = None) -> float | None:
         """Share that is left of the hard cap of a group's budget, in [0, 1]; `None` where it has none.
@@ -318,6 +379,12 @@ class BudgetRouter(Grading):
         """
         return self._capping.left(self._averages.of(group).budget, thread_id=thread_id, run_id=run_id)
 
+    @property
+    def _is_held_up(self) -> bool:
+        """Whether the next decision waits for more than its own record."""
+        is_looking = self._promotions.is_due or (self._shares and self._others.is_due)
+        return self.is_capped or is_looking or not self._has_decided
+
     def _allowed(self, budget: Budget, per_task: float) -> Budget:
         """A budget with another average, for one task."""
         allowed = Budget(**(budget.model_dump() | {"per_task": per_task}))
@@ -328,7 +395,7 @@ class BudgetRouter(Grading):
         with self._lock:
             return float(self._rng.random())
 
-    def _stands(self, decision_id: str) -> bool:
+    def _is_made_again(self, decision_id: str) -> bool:
         """Tell whether a decision under a hard cap is made again: it has reserved what it needs."""
         if not self._capping.is_needed:
             return False
@@ -338,7 +405,7 @@ class BudgetRouter(Grading):
             return False
         return True
 
-    def _recorded(
+    def _drawn_up(
         self,
         task: Task,
         prediction: Prediction,
@@ -352,12 +419,9 @@ class BudgetRouter(Grading):
         promised: float,
         began: datetime,
         **known: Any,  # the decision checks what it is given
-    ) -> Decision:
-        """Write a choice down with all that is to be remembered of it, or find the one that stands under its id, and pace it.
-
-        What it has reserved is given back if it cannot be recorded.
-        """
-        try:
+    ) -> _Choice:
+        """Draw up a choice with all that is to be remembered of it."""
+        with self._reserved(known["id"]):
             decision = Decision(
                 task_id=task.id or hash_text(task.text, salt=self.ledger.salt),
                 group=task.group,
@@ -372,110 +436,35 @@ class BudgetRouter(Grading):
                 decided_at=self._clock(),
                 **known,
             )
-            standing = self.ledger.record_decision(decision, task, self.menu)
-            if standing == decision or self.ledger.decision(standing.id).settlement is None:
-                allowed = 0.0 if decision.reason == "reconsidered" else standing.budget.per_task
-                pacer.decided(standing.id, standing.expected_cost, promised=promised, allowed=allowed, table=table)
-                is_new = standing == decision
-                self.watchers.tell(lambda watcher: watcher.decided(standing, began=began, is_new=is_new))
-        except BaseException:
-            with suppress(BudgetRouterError):  # else it expires
-                self._capping.settle(known["id"], 0)
-            raise
+        self._has_decided = True
+        return _Choice(decision, task, pacer, table, promised, began)
+
+    def _recorded(self, choice: _Choice) -> Decision:
+        """Write a choice down, or find the one that stands under its id, and pace it."""
+        with self._reserved(choice.decision.id):
+            return self._stands(choice, self.ledger.record_decision(choice.decision, choice.task, self.menu))
+
+    def _stands(self, choice: _Choice, standing: Decision) -> Decision:
+        """Pace the decision that stands now, the one that was drawn up or another before it, unless it has ended."""
+        decision = choice.decision
+        if standing == decision or self.ledger.decision(standing.id).settlement is None:
+            allowed = 0.0 if decision.reason == "reconsidered" else standing.budget.per_task
+            choice.pacer.decided(
+                standing.id, standing.expected_cost, promised=choice.promised, allowed=allowed, table=choice.table
+            )
+            is_new = standing == decision
+            self.watchers.tell(lambda watcher: watcher.decided(standing, began=choice.began, is_new=is_new))
         return standing
 
-    def open_call(self, call: Call, *, provider: str | None = None, operation: str = "chat") -> None:
-        """Record that a model is about to be called for a decision; what no ledger keeps goes to the watchers alone.
-
-        Args:
-            call: that is about to be made.
-            provider: who serves the model, by LangChain's name.
-            operation: what is asked, by OpenTelemetry's name: `chat` or `text_completion`.
-        """
+    @contextmanager
+    def _reserved(self, decision_id: str) -> Iterator[None]:
+        """Give back what a decision has reserved if it cannot be recorded."""
         try:
-            self.ledger.open_call(call)
+            yield
         except BaseException:
             with suppress(BudgetRouterError):  # else it expires
-                self._capping.pay(call.decision_id, call.id, 0)
+                self._capping.settle(decision_id, 0)
             raise
-        self.watchers.tell(lambda watcher: watcher.opened(call, provider=provider, operation=operation))
-
-    def claim(self, decision: Decision, call: Call, *, prompt_tokens: int, completion_tokens: int) -> None:
-        """Set aside what a call may bill at most, before it is opened; without a hard cap there is nothing to do.
-
-        Args:
-            decision: that the call is made for.
-            call: that is about to be made.
-            prompt_tokens: most of it, tools and all else that is sent included.
-            completion_tokens: most of it, of all its generations together.
-
-        Raises:
-            CapReached: the cap has too little left: the call must not be made.
-            UnknownTariff: the cap is in USD, and the model on no price list: as above.
-        """
-        self._capping.claim(decision, call, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
-
-    def close_call(self, call: Call, *, settles_soon: bool = False) -> Call:
-        """Price what a call billed and record it; a model on no price list keeps an unknown price, not a price of zero.
-
-        Args:
-            call: that has ended.
-            settles_soon: whoever executes the decision lets nobody know what the call brought before it is settled: the
-                ledger may keep the call with the settlement, in one commit. Under a hard cap it is kept at once.
-        """
-        call = self._billing.priced(call)
-        self.watchers.tell(lambda watcher: watcher.closed(call))
-        try:
-            if settles_soon and isinstance(self.ledger, Gathers) and not self.is_capped:
-                self.ledger.close_call_soon(call)
-            else:
-                self.ledger.close_call(call)
-        finally:
-            self._capping.pay(call.decision_id, call.id, None if call.is_cut_off else Spend.of([call]).counted(self._unit))
-        return call
-
-    def settle(
-        self,
-        decision: Decision,
-        spend: Spend,
-        *,
-        result: Result | None = None,
-        status: Literal["ok", "failed"] = "ok",
-    ) -> Settlement:
-        """Record the end of an execution, and let the price follow what was spent.
-
-        Args:
-            decision: the one that was executed.
-            spend: all that it billed, failed calls included.
-            result: what was drawn and answered, for the vote's record.
-            status: `failed` when no answer came of it.
-        """
-        salt = self.ledger.salt
-        settlement = Settlement(
-            decision_id=decision.id,
-            status=status,
-            samples=tuple(
-                Sample(index=draw.index, call_id=draw.call_id, answer_key=draw.answer and hash_text(draw.answer, salt=salt))
-                for draw in (result.draws if result else ())
-            ),
-            answer_key=result and result.answer and hash_text(result.answer, salt=salt),
-            agreement=result and result.agreement,
-            spend=spend,
-            settled_at=self._clock(),
-        )
-        try:
-            self.ledger.record_settlement(settlement)
-        finally:
-            self._capping.settle(decision.id, spend.counted(self._unit))
-        cost, pacer = spend.in_unit(decision.budget.unit), self._averages.of(decision.group)
-        is_known = not np.isnan(cost)
-        is_first = pacer.settled(
-            decision.id, cost if is_known else decision.expected_cost, is_typical=is_known and status == "ok"
-        )
-        if is_first and status == "ok":  # a retry or an outage teaches nothing about the length of answers
-            self._cold_start.settled(decision.strategy, spend, n_answers=len(settlement.samples) or None)
-        self.watchers.tell(lambda watcher: watcher.settled(decision, settlement, is_first=is_first))
-        return settlement
 
     def reload(self) -> bool:
         """Serve what the registry has rolled out, if it is something else; tell whether it changed.

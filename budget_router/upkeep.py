@@ -23,19 +23,23 @@ class Upkeep:
         self._worker: threading.Thread | None = None
         self._lock = threading.Lock()
 
+    @property
+    def is_due(self) -> bool:
+        """Whether a look would begin the work, or do it."""
+        return time.monotonic() - self._began_at >= self._every_seconds
+
     def look(self) -> None:
         """Begin the work if it is due and not under way, and wait a moment for its end."""
         if self._every_seconds == 0:
             self._work()
-        elif time.monotonic() - self._began_at >= self._every_seconds:
+        elif self.is_due:
             worker = self._begun()
             if worker is not None:
                 worker.join(PATIENCE_SECONDS)
 
     def _begun(self) -> threading.Thread | None:
         with self._lock:
-            is_due = time.monotonic() - self._began_at >= self._every_seconds
-            if not is_due or (self._worker is not None and self._worker.is_alive()):
+            if not self.is_due or (self._worker is not None and self._worker.is_alive()):
                 return None
             self._began_at = time.monotonic()
             self._worker = threading.Thread(target=self._work, name="budget-router upkeep", daemon=True)

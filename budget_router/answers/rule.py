@@ -1,7 +1,8 @@
 """What an answer rule promises."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from functools import lru_cache
+from typing import Protocol, TypeGuard, runtime_checkable
 
 AnswerRule = Callable[[str], str | None]
 """Takes a reply's text, gives its answer in a canonical form, or `None` when it holds none. Equal forms are one answer."""
@@ -21,6 +22,17 @@ class GroupingRule(Protocol):
     def grouped(self, answers: Sequence[str | None], /) -> Sequence[str | None]:
         """Write answers that mean the same as the one of them given first; `None` stays `None`."""
         ...
+
+
+def groups(rule: AnswerRule) -> TypeGuard[GroupingRule]:
+    """Whether an answer rule is such a one."""
+    kind: type = type(rule)
+    return _group(kind)
+
+
+@lru_cache
+def _group(kind: type) -> bool:
+    return issubclass(kind, GroupingRule)  # to ask each time takes longer than to read an answer
 
 
 def end_of(text: str) -> str:

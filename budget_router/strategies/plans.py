@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
-from budget_router.answers import AnswerRule, GroupingRule, ToolCall, canonical_calls, final_answer
+from budget_router.answers import AnswerRule, ToolCall, canonical_calls, final_answer, groups
 from budget_router.errors import InvalidInput, NoAnswer
 from budget_router.menu import Escalate, Sampling, SelfConsistency, Stage, Strategy, stages
 from budget_router.outcomes import is_decided
@@ -108,7 +108,7 @@ class _Ballot:
             found = answer_in(reply, self.answer)
             self.found.append(found)
             self.draws.append(Draw(request.index, reply.call_id, reply.text, found))
-        if isinstance(self.answer, GroupingRule):
+        if groups(self.answer):
             grouped = self.answer.grouped(self.found)
             self.draws = [replace(draw, answer=answer) for draw, answer in zip(self.draws, grouped, strict=True)]
 
@@ -167,11 +167,17 @@ def run(plan: Plan, complete: Callable[[list[Request]], Sequence[Reply | Failure
     return step
 
 
-async def arun(plan: Plan, complete: Callable[[list[Request]], Awaitable[Sequence[Reply | Failure]]]) -> Result:
-    """Drive a plan in a coroutine; the answers are read in a thread, for a user's rule or a formula may take its time."""
+async def arun(
+    plan: Plan,
+    complete: Callable[[list[Request]], Awaitable[Sequence[Reply | Failure]]],
+    *,
+    is_quick: Callable[[Sequence[Reply | Failure]], bool] = lambda _: False,
+) -> Result:
+    """Drive a plan in a coroutine; the answers are read in a thread, unless a round of replies `is_quick` to read."""
     step = _advance(plan)
     while not isinstance(step, Result):
-        step = await asyncio.to_thread(_advance, plan, await complete(step))
+        replies = await complete(step)
+        step = _advance(plan, replies) if is_quick(replies) else await asyncio.to_thread(_advance, plan, replies)
     return step
 
 

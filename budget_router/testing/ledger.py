@@ -9,6 +9,7 @@ A promise is given a fresh, empty ledger. `LEDGER_PROMISES` lists them one by on
 
 # ruff: noqa: S101, D103  # an exam asserts, and its names are its sentences
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -16,7 +17,7 @@ from threading import Barrier
 from typing import TypeVar
 
 from budget_router.errors import ArtifactError, BudgetRouterError, InvalidInput, UnknownDecision
-from budget_router.ledger import Ledger
+from budget_router.ledger import Gathering, Ledger, gathers
 from budget_router.menu import Menu, SingleShot
 from budget_router.records import Decision, Sample, Spend
 from budget_router.task import Task
@@ -82,6 +83,27 @@ def a_decision_alone_has_no_calls_no_end_and_no_grade(ledger: Ledger) -> None:
     recorded(ledger)
     logged = ledger.decision("d1")
     assert (logged.calls, logged.settlement, logged.outcome) == ((), None, None)
+
+
+@promise
+def coroutines_that_a_ledger_gathers_record_as_threads_do(ledger: Ledger) -> None:
+    if gathers(ledger):
+        asyncio.run(_recorded_in_coroutines(ledger))
+
+
+async def _recorded_in_coroutines(ledger: Gathering) -> None:
+    opened = example_call("c1", status="open")
+    decisions = [example_decision(number, minutes=minutes) for minutes, number in enumerate(("d1", "d2", "d3"))]
+    record = [ledger.arecord_decision(one, TASK, MENU, opens=[opened] if one.id == "d1" else ()) for one in decisions]
+    assert await asyncio.gather(*record) == decisions
+    assert ledger.decision("d1").calls == (opened,)
+    again = example_decision("d1", task_id="again")
+    assert await ledger.arecord_decision(again, TASK, MENU, opens=[example_call("c2", status="open")]) == decisions[0]
+    ledger.close_call_soon(example_call("c1"))
+    await ledger.arecord_settlement(example_settlement("d1"))
+    await ledger.arecord_settlement(example_settlement("d1", status="failed"))
+    logged = ledger.decision("d1")
+    assert (logged.calls, logged.settlement) == ((example_call("c1"),), example_settlement("d1"))
 
 
 @promise

@@ -26,7 +26,7 @@ from budget_router_langchain.budget_state import METADATA_KEY, BudgetState, deci
 from budget_router_langchain.execution import Execution, own_errors
 from budget_router_langchain.progress import AsyncOnEvent
 from budget_router_langgraph import BudgetNode, SettleNode
-from budget_router_langgraph.deciding import aemit, decide, emit, place_of
+from budget_router_langgraph.deciding import adecide, aemit, decide, emit, place_of
 from budget_router_langgraph.facts import FactSource, agent_facts
 from budget_router_langgraph.state import Update, budget_of
 from budget_router_langgraph.wanting import NameSource, NumberSource
@@ -140,13 +140,13 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
             return await handler(asked)
 
         tell = partial(aemit, config=config)
-        decision = await asyncio.to_thread(self._decision, request, config)
+        decision = await self._adecision(request, config)
         if self.per == "call":
             await tell("budget_decision", decided(decision))
         execution = self._execution(decision, request, ask, config, tell)
         with own_errors(), self._accounted(execution):
             result = await execution.arun()
-        told = await asyncio.to_thread(self._booked, execution, result)
+        told = await self._abooked(execution, result)
         if self.per == "call":
             await tell("budget_settlement", told)
         return _named(execution.outputs[result.index or 0], told)
@@ -156,6 +156,15 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
             return self.router.ledger.decision(budget_of(request.state)["decision_id"]).decision
         place = place_of(config)
         return decide(self.router, self._decides.wants.of(request.state, config, self.router, place), place)
+
+    async def _adecision(self, request: Asked, config: RunnableConfig) -> Decision:
+        """Do as `_decision`, in a coroutine."""
+        if self.per == "run":
+            return await asyncio.to_thread(self._decision, request, config)
+        place, wants = place_of(config), self._decides.wants
+        read = partial(wants.of, request.state, config, self.router, place)
+        wanted = read() if wants.is_read_at_once(self.router) else await asyncio.to_thread(read)
+        return await adecide(self.router, wanted, place)
 
     def _execution(
         self, decision: Decision, asked: Asked, handler: Handler, config: RunnableConfig, on_event: AsyncOnEvent
@@ -178,6 +187,13 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
         told: BudgetState = {**decided(execution.decision), "answer": result.answer, "agreement": result.agreement}
         if self.per == "call":
             told = settled(told, execution.settle(result), result.answer, result.agreement)
+        return told
+
+    async def _abooked(self, execution: Execution[Replied], result: Result) -> BudgetState:
+        """Do as `_booked`, in a coroutine."""
+        told: BudgetState = {**decided(execution.decision), "answer": result.answer, "agreement": result.agreement}
+        if self.per == "call":
+            told = settled(told, await execution.asettle(result), result.answer, result.agreement)
         return told
 
     def _accounted(self, execution: Execution[Replied]) -> AbstractContextManager[None]:

@@ -39,6 +39,10 @@ class Step:
             for sampling in (stage.sampling for stage in stages(strategy))
         }
 
+    def asks(self, sampling: Sampling) -> str | None:  # noqa: ARG002  # as below
+        """Not known: a handler may do anything."""
+        return None
+
     def width(self, sampling: Sampling) -> int:  # noqa: ARG002  # a handler makes one reply
         """One sample a run."""
         return 1

@@ -1,5 +1,6 @@
 """The books of one decision while it is executed."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -16,19 +17,35 @@ class Booking:
         decision: that the calls are made for.
         n_samples: generations that one of them may be asked for.
         settles_soon: whether nobody hears of what a call brought before the decision is settled.
+        opened_before: call that was opened with the decision.
     """
 
-    def __init__(self, router: BudgetRouter, decision: Decision, *, n_samples: int = 1, settles_soon: bool = False) -> None:
+    def __init__(
+        self,
+        router: BudgetRouter,
+        decision: Decision,
+        *,
+        n_samples: int = 1,
+        settles_soon: bool = False,
+        opened_before: Call | None = None,
+    ) -> None:
         self.router = router
         self.decision = decision
         self.n_samples = n_samples
         self.settles_soon = settles_soon
+        self._before = opened_before
+        self._is_let_go = False
         self.calls: dict[str, Call] = {}
 
     @property
     def decision_id(self) -> str:
         """The decision that the calls are made for."""
         return self.decision.id
+
+    def let_go(self) -> Call | None:
+        """The call that was opened with the decision, if it has not been made by now; from here on it must not be."""
+        self._is_let_go = True
+        return self._before
 
     def opened(self, call: Call, sent: Sent) -> None:
         """Write that a model is about to be called; a ledger or a hard cap that refuses keeps the call from being made."""
@@ -39,7 +56,12 @@ class Booking:
                 prompt_tokens=sent.prompt_tokens,
                 completion_tokens=sent.completion_tokens(self.n_samples),
             )
-        self.router.open_call(call, provider=sent.provider, operation=sent.operation)
+        is_open = self._before is not None and self._before.id == call.id
+        if is_open and self._is_let_go:
+            raise asyncio.CancelledError("its execution ended before it was made")
+        if is_open:
+            self._before = None
+        self.router.open_call(call, provider=sent.provider, operation=sent.operation, is_open=is_open)
 
     def closed(self, call: Call) -> None:
         """Write what a call billed; it stays known here when the ledger refuses."""

@@ -24,13 +24,15 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, Input, Output,
 from budget_router.costs import limits
 from budget_router.menu import Stage, stages
 from budget_router.records import Decision
-from budget_router.router import BudgetRouter
+from budget_router.router import Asked, BudgetRouter
 from budget_router.strategies import AnswerRule, Result
+from budget_router.task import Task
 from budget_router_langchain.asked import TaskSource, task_of
+from budget_router_langchain.beginning import Beginning
 from budget_router_langchain.budget_state import METADATA_KEY, BudgetState, decided, settled
 from budget_router_langchain.chain import BudgetedChain, Samples
 from budget_router_langchain.execution import Execution, own_errors
-from budget_router_langchain.executor import settled_receipt
+from budget_router_langchain.executor import asettled_receipt, settled_receipt
 from budget_router_langchain.meter import meter
 from budget_router_langchain.progress import AsyncOnEvent, is_heard, unharmed
 from budget_router_langchain.receipt import Receipt, output_answer, reply_of
@@ -319,19 +321,19 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
 
     # --- one call
 
-    def _decision(self, given: Input, config: RunnableConfig) -> Decision:
+    def _asked(self, given: Input, config: RunnableConfig) -> tuple[Task, Asked]:
+        """What is to be decided on."""
         said = config.get("configurable") or {}
         task = task_of(given, self._task_from, group=self._group)
         if said.get(GROUP_KEY) is not None:
             task = task.model_copy(update={"group": said[GROUP_KEY]})
         thread_id = said.get("thread_id", (config.get("metadata") or {}).get("thread_id"))
         run_id = getattr(config.get("callbacks"), "parent_run_id", None)
-        return self.router.decide(
-            task,
-            strategy=said.get(STRATEGY_KEY),
-            run_id=run_id and str(meter.root(run_id)),
-            thread_id=None if thread_id is None else str(thread_id),
-        )
+        return task, {
+            "strategy": said.get(STRATEGY_KEY),
+            "run_id": run_id and str(meter.root(run_id)),
+            "thread_id": None if thread_id is None else str(thread_id),
+        }
 
     def _execution(
         self,
@@ -361,7 +363,8 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
     def _begun(
         self, given: Input, run_manager: CallbackManagerForChainRun, config: RunnableConfig, settings: dict[str, Any]
     ) -> Execution[Any]:
-        decision = self._decision(given, config)
+        task, asked = self._asked(given, config)
+        decision = self.router.decide(task, **asked)
         tell = partial(dispatch_custom_event, config=config) if is_heard(config) else None
         execution = self._execution(decision, given, config, settings, tell)
         meter.bind(run_manager.run_id, execution.beside)
@@ -371,9 +374,12 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
     async def _abegun(
         self, given: Input, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig, settings: dict[str, Any]
     ) -> Execution[Any]:
-        decision = await asyncio.to_thread(self._decision, given, config)
+        read = partial(self._asked, given, config)
+        task, asked = await asyncio.to_thread(read) if callable(self._task_from) else read()  # which may take its time
         tell = partial(adispatch_custom_event, config=config) if is_heard(config) else None
-        execution = self._execution(decision, given, config, settings, tell)
+        with Beginning(lambda decision: self._execution(decision, given, config, settings, tell)) as beginning:
+            decision = await self.router.adecide(task, opens=beginning.opens, **asked)
+        execution = beginning.of(decision)
         meter.bind(run_manager.run_id, execution.beside)
         await _atell("budget_decision", decided(decision), config)
         return execution
@@ -384,7 +390,7 @@ class Budgeted(Runnable[Input, Output], Generic[Input, Output]):
         return receipt
 
     async def _asettled(self, execution: Execution[Any], result: Result, config: RunnableConfig) -> Receipt:
-        receipt, budget = _named(execution, await asyncio.to_thread(settled_receipt, execution, result))
+        receipt, budget = _named(execution, await asettled_receipt(execution, result))
         await _atell("budget_settlement", budget, config)
         return receipt
 

@@ -16,6 +16,7 @@ from langchain_core.runnables.configurable import DynamicRunnable
 from budget_router.errors import InvalidInput
 from budget_router.menu import Sampling, Stage, Strategy, stages
 from budget_router_langchain.rewriting import Chain, asks, in_sequence, models_of, nodes_of, rewritten, steps_of
+from budget_router_langchain.settings import model_name
 from budget_router_langchain.several import MAX_GENERATIONS, Several, asking, offers_several
 from budget_router_langchain.tuned import chosen, tuned
 
@@ -146,6 +147,13 @@ class Samples:
             for sampling, chain in self.chains.items()
         }
         self._prompts: dict[int, Any] = {}
+
+    def asks(self, sampling: Sampling) -> str | None:
+        """Name of the model that the chain is, but for what is bound to it."""
+        step = self._bodies[sampling].whole
+        while type(step) is RunnableBinding:  # those that inherit from it have runs of their own
+            step = step.bound
+        return (model_name(step) or type(step).__name__) if isinstance(step, BaseChatModel) else None
 
     def width(self, sampling: Sampling) -> int:
         """As many as one request gives, where the chain's model offers several."""

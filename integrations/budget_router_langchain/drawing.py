@@ -8,7 +8,6 @@ from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 
-from budget_router.ids import new_id
 from budget_router.strategies import Failure, Reply, Request
 from budget_router_langchain.booking import Booking
 from budget_router_langchain.meter import meter
@@ -26,10 +25,10 @@ class Drawing(Generic[Output]):
     An error leaves the context only if it is no failure of a sample: an interrupt, a cancellation.
     """
 
-    def __init__(self, booking: Booking, requests: Sequence[Request], config: RunnableConfig) -> None:
+    def __init__(self, booking: Booking, requests: Sequence[Request], config: RunnableConfig, *, run_id: UUID) -> None:
         self.booking = booking
         self.requests = requests
-        self.run_id = UUID(new_id())
+        self.run_id = run_id
         samples = str(requests[0].index) if len(requests) == 1 else f"{requests[0].index}:{requests[-1].index + 1}"
         self.config: RunnableConfig = {
             **config,

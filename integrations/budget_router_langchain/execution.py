@@ -7,17 +7,19 @@ sample is drawn from (a chat model, a chain, the step of an agent) is a `Source`
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import aclosing, closing, contextmanager
 from contextvars import copy_context
 from functools import cached_property
 from threading import Thread
 from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
+from budget_router.answers import are_quick
 from budget_router.errors import (
     BudgetRouterError,
     CapReached,
@@ -28,8 +30,9 @@ from budget_router.errors import (
     UnknownDecision,
     UnknownTariff,
 )
+from budget_router.ids import new_id
 from budget_router.menu import Sampling
-from budget_router.records import Decision, Spend
+from budget_router.records import Call, Decision, Spend
 from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Failure, Plan, Reply, Request, Result, arun, plan, run
 from budget_router_langchain.booking import Booking
@@ -46,6 +49,10 @@ Drawn_co = TypeVar("Drawn_co", covariant=True)
 
 class Source(Protocol[Drawn_co]):
     """What the samples of a decision are drawn from."""
+
+    def asks(self, sampling: Sampling) -> str | None:
+        """Name of the model where a run is one call of it, under the run's own id; else `None`."""
+        ...
 
     def width(self, sampling: Sampling) -> int:
         """Most samples that one run brings; whatever it does not bring is asked for singly."""
@@ -109,6 +116,7 @@ class Execution(Generic[Output]):
         self._make_source = source
         self.read = read
         self.answer = answer if on_event is None else read_once(answer)
+        self._rule = answer
         self.config = config
         self.width = max_concurrency or config.get("max_concurrency") or decision.strategy.n_samples
         self.timeout_seconds = timeout_seconds
@@ -123,6 +131,7 @@ class Execution(Generic[Output]):
             self.beside.calls.update({call.id: call for call in router.ledger.decision(decision.id).calls})
         self._bookings = [self.beside]
         self._failed: dict[int, Failure] = {}
+        self._opened: dict[int, Call] = {}
         self._singly: set[Sampling] = set()
         self._began = time.monotonic()
 
@@ -137,13 +146,30 @@ class Execution(Generic[Output]):
         calls = [call for booking in list(self._bookings) for call in list(booking.calls.values())]
         return Spend.of(calls, seconds=time.monotonic() - self._began)
 
+    def first_calls(self) -> list[Call]:
+        """The calls that it makes first, as far as they are known before: open them with the decision, or not at all."""
+        requests = next(self._plan())
+        model = self.source.asks(requests[0].sampling)
+        if model is not None:
+            for run in self._shared(requests):
+                call = Call(id=str(UUID(new_id())), decision_id=self.decision.id, model=model, status="open")
+                self._opened[run[0].index] = call
+        return [*self._opened.values()]
+
+    def let_go(self) -> None:
+        """Close the calls that were opened with the decision and not made by now: they are not made any more, and not billed."""
+        unmade = [*self._opened.values(), *(call for booking in self._bookings if (call := booking.let_go()))]
+        self._opened.clear()
+        for call in unmade:
+            self.beside.closed(call.model_copy(update={"status": "error", "source": "cache"}))
+
     def run(self) -> Result:
         """Draw and vote; raises NoAnswer when every sample failed."""
         return self._voted(run(self._plan(), self._complete))
 
     async def arun(self) -> Result:
         """Do as `run`, in a coroutine."""
-        return await self._avoted(await arun(self._plan(), self._acomplete))
+        return await self._avoted(await arun(self._plan(), self._acomplete, is_quick=self._is_quick))
 
     def stream(self, pieces: Callable[[Sampling, RunnableConfig], Generator[Any, None, None]]) -> Iterator[Any | Result]:
         """Draw the only sample piece by piece; last of all comes the result. Any: a piece is whatever adds up to the sample."""
@@ -173,7 +199,9 @@ class Execution(Generic[Output]):
                     yield piece
             drawing.brought([] if total is _NOTHING else [total], self.read)
         await self._akeep(drawing)
-        yield await self._avoted(await asyncio.to_thread(_last_step, steps, self._all([request])))
+        replies = self._all([request])
+        is_quick = self._is_quick(replies)
+        yield await self._avoted(_last_step(steps, replies) if is_quick else await asyncio.to_thread(_last_step, steps, replies))
 
     def settle(self, result: Result) -> Spend:
         """Book the end of an execution that came to a result."""
@@ -181,9 +209,16 @@ class Execution(Generic[Output]):
         self.router.settle(self.decision, spend, result=result)
         return spend
 
+    async def asettle(self, result: Result) -> Spend:
+        """Do as `settle`, in a coroutine."""
+        spend = self._total()
+        await self.router.asettle(self.decision, spend, result=result)
+        return spend
+
     @contextmanager
     def accounted(self) -> Iterator[None]:
-        """Book the end of what fails inside as well."""
+        """Book the end of what fails inside as well; from here on it takes its time."""
+        self._began = time.monotonic()
         try:
             yield
         except BaseException:
@@ -199,9 +234,15 @@ class Execution(Generic[Output]):
 
     def _total(self) -> Spend:
         """What it is settled with; calls that a thread which was left alone still makes are late, and kept each at once."""
+        self.let_go()
         for booking in list(self._bookings):
             booking.settles_soon = False
         return self.spend
+
+    def _is_quick(self, replies: Iterable[Reply | Failure]) -> bool:
+        """Whether the answers of some replies are read at once; those that call tools tell nothing of their length."""
+        arrived = [reply for reply in replies if isinstance(reply, Reply)]
+        return not any(reply.tool_calls for reply in arrived) and are_quick(self._rule, [reply.text for reply in arrived])
 
     def _plan(self) -> Plan:
         return plan(self.decision.strategy, answer=self.answer)
@@ -316,9 +357,10 @@ class Execution(Generic[Output]):
 
     def _drawing(self, requests: Sequence[Request]) -> Drawing[Output]:
         """A run has books of its own, for it may take several calls: a retry's, a fallback's, a second model's."""
-        booking = Booking(self.router, self.decision, n_samples=len(requests), settles_soon=True)
+        call = self._opened.pop(requests[0].index, None)
+        booking = Booking(self.router, self.decision, n_samples=len(requests), settles_soon=True, opened_before=call)
         self._bookings.append(booking)
-        return Drawing(booking, requests, self.config)
+        return Drawing(booking, requests, self.config, run_id=UUID(call.id if call else new_id()))
 
     def _voted(self, result: Result) -> Result:
         """Tell of the vote."""
@@ -342,7 +384,7 @@ class Execution(Generic[Output]):
         """Do as `_keep`, in a coroutine."""
         self._note(drawing)
         if self._progress is not None:
-            await self._progress.aarrived(drawing)
+            await self._progress.aarrived(drawing, is_quick=self._is_quick(drawing.answers.values()))
 
     def _note(self, drawing: Drawing[Output]) -> None:
         self.outputs |= drawing.outputs

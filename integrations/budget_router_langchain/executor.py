@@ -1,6 +1,5 @@
 """Execute a decided strategy on a chat model: draw its samples, vote, settle what was spent."""
 
-import asyncio
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 
 from budget_router.costs import limits
 from budget_router.errors import InvalidInput
-from budget_router.records import Decision
+from budget_router.records import Decision, Spend
 from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Reply, Result, final_answer
 from budget_router_langchain.chain import BudgetedChain, Samples
@@ -59,7 +58,7 @@ def execute(
         NoAnswer: every sample failed; its cause is the first failure.
         LedgerError: the books cannot be kept.
     """
-    execution = _execution(
+    execution = execution_of(
         router,
         decision,
         model,
@@ -92,7 +91,7 @@ async def aexecute(
     on_event: AsyncOnEvent | None = None,
 ) -> Receipt:
     """Do as `execute`, in a coroutine."""
-    execution = _execution(
+    execution = execution_of(
         router,
         decision,
         model,
@@ -105,9 +104,14 @@ async def aexecute(
         replies=replies,
         on_event=on_event,
     )
+    return await aexecuted(execution)
+
+
+async def aexecuted(execution: Execution[Any]) -> Receipt:  # Any: of what the samples are
+    """Draw, vote and settle."""
     with execution.accounted():
         result = await execution.arun()
-    return await asyncio.to_thread(settled_receipt, execution, result)
+    return await asettled_receipt(execution, result)
 
 
 def prepared(model: Asking, models: Mapping[str, BaseChatModel] | None = None) -> BudgetedChain:
@@ -123,7 +127,15 @@ def prepared(model: Asking, models: Mapping[str, BaseChatModel] | None = None) -
 
 def settled_receipt(execution: Execution[Any], result: Result) -> Receipt:  # Any: of what the samples are
     """Settle an execution that came to a result, and write its receipt."""
-    spend = execution.settle(result)
+    return _receipt(execution, result, execution.settle(result))
+
+
+async def asettled_receipt(execution: Execution[Any], result: Result) -> Receipt:  # Any: as above
+    """Do as `settled_receipt`, in a coroutine."""
+    return _receipt(execution, result, await execution.asettle(result))
+
+
+def _receipt(execution: Execution[Any], result: Result, spend: Spend) -> Receipt:  # Any: as above
     index = result.index or 0
     return Receipt(
         decision_id=execution.decision.id,
@@ -137,16 +149,17 @@ def settled_receipt(execution: Execution[Any], result: Result) -> Receipt:  # An
     )
 
 
-def _execution(
+def execution_of(
     router: BudgetRouter,
     decision: Decision,
     model: Asking | BudgetedChain,
     messages: LanguageModelInput,
     *,
-    models: Mapping[str, BaseChatModel] | None,
+    models: Mapping[str, BaseChatModel] | None = None,
     config: RunnableConfig | None,
     **settings: Any,  # those of an execution
 ) -> Execution[AIMessage]:
+    """Make a decision ready to be executed."""
     config = ensure_config(config)
 
     def source() -> Samples:

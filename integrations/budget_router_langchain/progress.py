@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
-from budget_router.answers import AnswerRule, GroupingRule
+from budget_router.answers import AnswerRule, GroupingRule, groups
 from budget_router.menu import stages
 from budget_router.records import Decision, Spend
 from budget_router.strategies import Failure, Reply, Result
@@ -104,9 +105,10 @@ class Progress:
         for event in self._samples(drawing):
             self._tell(SAMPLE, event)
 
-    async def aarrived(self, drawing: Drawing[Any]) -> None:
-        """Do as `arrived`, in a coroutine; the answers are read in a thread, as for the vote."""
-        for event in await asyncio.to_thread(lambda: [*self._samples(drawing)]):
+    async def aarrived(self, drawing: Drawing[Any], *, is_quick: bool) -> None:
+        """Do as `arrived`, in a coroutine; the answers are read in a thread, as for the vote, unless that `is_quick`."""
+        read: Callable[[], list[SampleEvent]] = partial(list, self._samples(drawing))
+        for event in read() if is_quick else await asyncio.to_thread(read):
             await self._atell(SAMPLE, event)
 
     def voted(self, result: Result, n_failed: int) -> None:
@@ -167,7 +169,7 @@ class Progress:
 
 def read_once(rule: AnswerRule) -> AnswerRule:
     """A rule that looks at each text once, for the event and for the vote: it may be dear."""
-    return _GroupingOnce(rule) if isinstance(rule, GroupingRule) else _Once(rule)
+    return _GroupingOnce(rule) if groups(rule) else _Once(rule)
 
 
 class _Once:

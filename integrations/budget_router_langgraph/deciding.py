@@ -1,9 +1,11 @@
 """Where in a graph a decision is made: whose task, which thread, under which run; and the events that tell of it."""
 
+import asyncio
 import logging
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from itertools import count
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -16,7 +18,7 @@ from langgraph.types import Command
 
 from budget_router.errors import LedgerError, UnknownDecision
 from budget_router.records import Decision, now
-from budget_router.router import BudgetRouter
+from budget_router.router import Asked, BudgetRouter, Opens, opens_nothing
 from budget_router.task import Task
 from budget_router_langchain import Booking, meter
 from budget_router_langchain.progress import is_heard, unharmed
@@ -80,19 +82,40 @@ def decide(router: BudgetRouter, wanted: Wanted, place: Place) -> Decision:
     """Decide once per execution of a node, however often it is retried or resumed; one that is settled already is closed."""
     for attempt in count(1):
         began = now()
-        decision = router.decide(
-            wanted.task,
-            strategy=wanted.strategy,
-            per_task=wanted.per_task,
-            prompt_tokens=most_tokens(wanted.sent) if wanted.sent and router.is_capped else None,
-            decision_id=place.task_id and (place.task_id if attempt == 1 else f"{place.task_id}.{attempt}"),
-            run_id=place.run,
-            thread_id=place.thread_id,
-        )
-        is_fresh = place.task_id is None or decision.decided_at >= began
-        if is_fresh or router.ledger.decision(decision.id).settlement is None:
+        decision = router.decide(wanted.task, **_asked(router, wanted, place, attempt))
+        if _is_fresh(decision, place, began) or _is_open(router, decision):
             return decision
     raise AssertionError("count() does not end")
+
+
+async def adecide(router: BudgetRouter, wanted: Wanted, place: Place, *, opens: Opens = opens_nothing) -> Decision:
+    """Do as `decide`, in a coroutine; `opens` is as the router takes it."""
+    for attempt in count(1):
+        began = now()
+        decision = await router.adecide(wanted.task, opens=opens, **_asked(router, wanted, place, attempt))
+        if _is_fresh(decision, place, began) or await asyncio.to_thread(_is_open, router, decision):
+            return decision
+    raise AssertionError("count() does not end")
+
+
+def _asked(router: BudgetRouter, wanted: Wanted, place: Place, attempt: int) -> Asked:
+    return {
+        "strategy": wanted.strategy,
+        "per_task": wanted.per_task,
+        "prompt_tokens": most_tokens(wanted.sent) if wanted.sent and router.is_capped else None,
+        "decision_id": place.task_id and (place.task_id if attempt == 1 else f"{place.task_id}.{attempt}"),
+        "run_id": place.run,
+        "thread_id": place.thread_id,
+    }
+
+
+def _is_fresh(decision: Decision, place: Place, began: datetime) -> bool:
+    """Whether it was made just now, so nobody can have settled it."""
+    return place.task_id is None or decision.decided_at >= began
+
+
+def _is_open(router: BudgetRouter, decision: Decision) -> bool:
+    return router.ledger.decision(decision.id).settlement is None
 
 
 def watch(router: BudgetRouter) -> None:

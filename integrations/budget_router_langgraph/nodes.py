@@ -3,18 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 
 from budget_router.errors import InvalidInput
-from budget_router.records import Spend
+from budget_router.records import Decision, Spend
 from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Result, final_answer
 from budget_router_langchain import Booking, busy_seconds, meter
 from budget_router_langchain.asked import TaskSource, field_of
 from budget_router_langchain.budget_state import BudgetState, decided, settled
-from budget_router_langgraph.deciding import aemit, decide, emit, place_of, watch
+from budget_router_langgraph.deciding import Place, adecide, aemit, decide, emit, place_of, watch
 from budget_router_langgraph.facts import FactSource, agent_facts
 from budget_router_langgraph.reading import last_reply, read_also
 from budget_router_langgraph.state import Budgeted, BudgetIO, Update, budget_of
@@ -24,7 +25,7 @@ _log = logging.getLogger("budget_router")
 
 
 class Node(Runnable[Any, Update]):
-    """A step that reads the state, keeps the books, and writes `budget`: `act` does it, in a thread where the graph is async.
+    """A step that reads the state, keeps the books, and writes `budget`: `act` does it, and where the graph is async `aact`.
 
     Where there is nothing to do, nothing is written and nobody told.
     """
@@ -45,9 +46,9 @@ class Node(Runnable[Any, Update]):
         return {"budget": budget}
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:  # noqa: A002
-        """Act on a state, the ledger's reads and writes in a thread."""
+        """Act on a state; the event loop waits for no ledger."""
         config = ensure_config(config)
-        budget = await asyncio.to_thread(self.act, input, config)
+        budget = await self.aact(input, config)
         if budget is None:
             return {}
         await aemit(self.event, budget, config)
@@ -56,6 +57,10 @@ class Node(Runnable[Any, Update]):
     def act(self, state: object, config: RunnableConfig) -> BudgetState | None:
         """What the node is for; `None` where there is nothing to do."""
         raise NotImplementedError
+
+    async def aact(self, state: object, config: RunnableConfig) -> BudgetState | None:
+        """Do as `act`, in a coroutine."""
+        return await asyncio.to_thread(self.act, state, config)
 
 
 class BudgetNode(Node):
@@ -99,7 +104,17 @@ class BudgetNode(Node):
     def act(self, state: object, config: RunnableConfig) -> BudgetState:
         """Decide on the task of a state."""
         place = place_of(config)
-        decision = decide(self.router, self.wants.of(state, config, self.router, place), place)
+        return self._told(state, place, decide(self.router, self.wants.of(state, config, self.router, place), place))
+
+    async def aact(self, state: object, config: RunnableConfig) -> BudgetState:
+        """Do as `act`, in a coroutine; a state that takes its time is read in a thread."""
+        place = place_of(config)
+        read = partial(self.wants.of, state, config, self.router, place)
+        wanted = read() if self.wants.is_read_at_once(self.router) else await asyncio.to_thread(read)
+        return self._told(state, place, await adecide(self.router, wanted, place))
+
+    def _told(self, state: object, place: Place, decision: Decision) -> BudgetState:
+        """Let the graph's calls be booked to a decision, and tell of it."""
         if place.graph_run_id is not None and meter.is_running(place.graph_run_id):  # a cancelled graph may be gone by now
             meter.bind(place.graph_run_id, Booking(self.router, decision))
         return decided(decision, field_of(state, "budget"))

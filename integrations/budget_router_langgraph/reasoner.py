@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.prompts import BasePromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 
@@ -14,12 +14,14 @@ from budget_router.records import Decision
 from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, final_answer
 from budget_router.task import Task
-from budget_router_langchain import Receipt, aexecute, execute
+from budget_router_langchain import Receipt, execute
 from budget_router_langchain.asked import TaskSource, field_of, messages_of
+from budget_router_langchain.beginning import Beginning
 from budget_router_langchain.budget_state import METADATA_KEY, BudgetState, decided, settled
 from budget_router_langchain.chain import BudgetedChain
-from budget_router_langchain.executor import Asking, prepared
-from budget_router_langgraph.deciding import aemit, decide, emit, place_of
+from budget_router_langchain.execution import Execution
+from budget_router_langchain.executor import Asking, aexecuted, execution_of, prepared
+from budget_router_langgraph.deciding import Place, Wanted, adecide, aemit, decide, emit, place_of
 from budget_router_langgraph.facts import FactSource, agent_facts
 from budget_router_langgraph.reading import read_also
 from budget_router_langgraph.state import BudgetIO, Update
@@ -124,11 +126,10 @@ class _Reasoner(Runnable[Any, Update]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Update:  # noqa: A002
         config = ensure_config(config)
-        decision, messages = await asyncio.to_thread(self._decided, input, config)
-        told = decided(decision, field_of(input, "budget"))
+        execution = await self._abegun(input, config)
+        told = decided(execution.decision, field_of(input, "budget"))
         await aemit("budget_decision", told, config)
-        tell = partial(aemit, config=config)
-        receipt = await aexecute(self.router, decision, self.model, messages, config=config, on_event=tell, **self.settings)
+        receipt = await aexecuted(execution)
         budget = settled(told, receipt.spend, receipt.answer, receipt.agreement)
         await aemit("budget_settlement", budget, config)
         return self._update(input, budget, receipt)
@@ -139,9 +140,29 @@ class _Reasoner(Runnable[Any, Update]):
 
     def _decided(self, state: object, config: RunnableConfig) -> tuple[Decision, LanguageModelInput]:
         place = place_of(config)
+        wanted, messages = self._read(state, config, place)
+        return decide(self.router, wanted, place), messages
+
+    async def _abegun(self, state: object, config: RunnableConfig) -> Execution[AIMessage]:
+        """Decide, in a coroutine; a state that takes its time is read in a thread, and so is a template's."""
+        place = place_of(config)
+        read = partial(self._read, state, config, place)
+        is_read_at_once = self.wants.is_read_at_once(self.router) and isinstance(self.prompt, str | None)
+        wanted, messages = read() if is_read_at_once else await asyncio.to_thread(read)
+        tell = partial(aemit, config=config)
+
+        def made(decision: Decision) -> Execution[AIMessage]:
+            return execution_of(self.router, decision, self.model, messages, config=config, on_event=tell, **self.settings)
+
+        with Beginning(made) as beginning:
+            decision = await adecide(self.router, wanted, place, opens=beginning.opens)
+        return beginning.of(decision)
+
+    def _read(self, state: object, config: RunnableConfig, place: Place) -> tuple[Wanted, LanguageModelInput]:
+        """What is to be decided on, and what models are sent."""
         wanted = self.wants.of(state, config, self.router, place)
         messages = self._messages(state, wanted.task, config)
-        return decide(self.router, wanted._replace(sent=messages), place), messages
+        return wanted._replace(sent=messages), messages
 
     def _messages(self, state: object, task: Task, config: RunnableConfig) -> LanguageModelInput:
         if isinstance(self.prompt, BasePromptTemplate):

@@ -52,6 +52,10 @@ class Wants(NamedTuple):
         told = [self.task_from, self.group, self.per_task, self.strategy, self.facts_from]
         return [self.task_from, *(one for one in told if callable(one) and one is not agent_facts)]
 
+    def is_read_at_once(self, router: BudgetRouter) -> bool:
+        """Whether a state is read without a function of the user's and without a look at a hard cap: both may take their time."""
+        return not router.is_capped and all(one is agent_facts or not callable(one) for one in self[:-1])
+
     def of(self, state: object, config: RunnableConfig, router: BudgetRouter, place: Place) -> Wanted:
         """Read a state; raises InvalidTask without a task, and InvalidInput where a run asks for what it may not."""
         asked = self._asked(config)

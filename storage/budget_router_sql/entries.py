@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -58,14 +59,17 @@ class Entry(NamedTuple):
         return cls(table, decision_id, _typed(table, row), before, after)
 
 
-def decided(decision: Decision, task: Task, menu: Menu, *, store_text: str, hashed: HashedText) -> Entry:
-    """A decision, with of its task's text what `store_text` lets stand."""
+def decided(
+    decision: Decision, task: Task, menu: Menu, *, store_text: str, hashed: HashedText, opens: Sequence[Call] = ()
+) -> Entry:
+    """A decision, with of its task's text what `store_text` lets stand, and the calls that are opened with it."""
     row = decision_row(decision, task, with_text=store_text == "full")
     beside: list[tuple[Table, Row]] = []
     if store_text == "hash":
         beside.append((task_ngrams, {"decision_id": decision.id, "counts": hashed.packed(task.text)}))
     if decision.shadow is not None:
         beside.append((shadows, shadow_row(decision.id, decision.shadow)))
+    beside += [(call_openings, noted(call.model_copy(update={"status": "open"})).row) for call in opens]
     return Entry(decisions, decision.id, row, _offered(menu), tuple(beside))
 
 

@@ -1,7 +1,7 @@
 """The ledger in a database: writes that wait together share a transaction, and each is idempotent by its key."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -109,7 +109,11 @@ class SqlLedger:
         self._leases = Leases(SqlLeaseBook(self._at_once))
         self._solves = SqlSolves(self._at_once)
         self._lately: OrderedDict[str, Decision] = OrderedDict()  # queued, so the database may not know them yet
-        self._writer = Writer((self._spilling or batches).write, name=self._database.shown_url)
+        self._writer = Writer(
+            (self._spilling or batches).write,
+            at_once=batches.write_at_once if self._database.is_quick and self._spilling is None else None,
+            name=self._database.shown_url,
+        )
         if self._is_queued:
             drain_on_sigterm()
 
@@ -183,14 +187,34 @@ class SqlLedger:
         """What was solved for a menu, oldest first."""
         return self._solves.of_menu(menu_hash)
 
-    def submit_decision(self, decision: Decision, task: Task, menu: Menu) -> Future[Decision]:
-        """Hand in a decision; the future holds the one that stands under its id, once that is as durable as was promised.
+    async def arecord_decision(self, decision: Decision, task: Task, menu: Menu, *, opens: Sequence[Call] = ()) -> Decision:
+        """Do as `record_decision`, in a coroutine; those that wait at the same time share a commit.
 
-        Coroutines wait by `await asyncio.wrap_future(...)`, and share a commit with all who wait at the same time.
+        A file that needs not wait for its disk is written in the event loop, for that takes less time than to hand it to a
+        thread; whatever has to wait for a disk, a server or another writer is left to a thread.
+
+        Args:
+            decision: to be kept.
+            task: that it was made for.
+            menu: that it was made from.
+            opens: calls that are about to be made for it, opened in the same transaction where it is the first under its id.
         """
+        if self._is_queued:
+            return self._queued(decision, task, menu, opens)
         _check_menu(decision, menu)
-        entry = self._decided(decision, task, menu)
-        return self._writer.submit(entry, partial(_standing, decision))
+        return await self._writer.awrite(self._decided(decision, task, menu, opens), partial(_standing, decision))
+
+    async def arecord_settlement(self, settlement: Settlement) -> None:
+        """Do as `record_settlement`, in a coroutine, as above."""
+        if self._is_queued:
+            self.record_settlement(settlement)
+        else:
+            await self._writer.awrite(noted(settlement), tell_nothing)
+
+    def submit_decision(self, decision: Decision, task: Task, menu: Menu) -> Future[Decision]:
+        """Hand in a decision; the future holds the one that stands under its id, once that is as durable as was promised."""
+        _check_menu(decision, menu)
+        return self._writer.submit(self._decided(decision, task, menu), partial(_standing, decision))
 
     def submit(self, record: Record) -> Future[None]:
         """Hand in a call, opened or closed by its status, a settlement or an outcome; the future tells when it is kept."""
@@ -305,18 +329,18 @@ class SqlLedger:
     def __repr__(self) -> str:
         return f"SqlLedger({self._database.shown_url!r})"
 
-    def _queued(self, decision: Decision, task: Task, menu: Menu) -> Decision:
+    def _queued(self, decision: Decision, task: Task, menu: Menu, opens: Sequence[Call] = ()) -> Decision:
         _check_menu(decision, menu)
         standing = self._lately.setdefault(decision.id, decision)
         if standing is decision:
             task = task.model_copy(update={"metadata": dict(task.metadata)})  # as it is now
-            self._writer.enqueue(partial(self._decided, decision, task, menu))
+            self._writer.enqueue(partial(self._decided, decision, task, menu, opens))
             if len(self._lately) > MANY_DECISIONS:
                 self._lately.popitem(last=False)
         return standing
 
-    def _decided(self, decision: Decision, task: Task, menu: Menu) -> Entry:
-        return decided(decision, task, menu, store_text=self._store_text, hashed=self._hashed)
+    def _decided(self, decision: Decision, task: Task, menu: Menu, opens: Sequence[Call] = ()) -> Entry:
+        return decided(decision, task, menu, store_text=self._store_text, hashed=self._hashed, opens=opens)
 
     def _keep(self, entry: Entry) -> None:
         if self._is_queued:

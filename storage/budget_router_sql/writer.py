@@ -4,6 +4,7 @@ While one batch is being committed, the next one gathers: under load commits gro
 for the future of an entry; whoever does not, goes on. The queue is bounded, and who finds it full waits.
 """
 
+import asyncio
 import atexit
 import logging
 import os
@@ -52,17 +53,28 @@ class _Waiting(NamedTuple):
     told: Callable[[Answer], object]
 
 
+class _Promised(Future[T]):
+    """What was handed in is written: there is no way back."""
+
+    def cancel(self) -> bool:
+        """Refuse to."""
+        return False
+
+
 class Writer:
     """A queue, and the thread that empties it into `write`.
 
     Args:
         write: commits entries together and answers each; raises LedgerUnavailable if none was kept.
+        at_once: does the same in less time than it takes to hand them to a thread, or raises LedgerUnavailable where it would
+            have to wait; `None`: nothing does.
         name: of the ledger, for what is logged.
         n_queued: entries that may wait in memory.
     """
 
-    def __init__(self, write: Write, *, name: str, n_queued: int = MOST_QUEUED) -> None:
+    def __init__(self, write: Write, *, name: str, at_once: Write | None = None, n_queued: int = MOST_QUEUED) -> None:
         self._write = write
+        self._at_once = at_once
         self._name = name
         self._n_queued = n_queued
         self._start_anew()
@@ -77,8 +89,7 @@ class Writer:
 
     def submit(self, entry: Entry, told: Callable[[Answer], T]) -> Future[T]:
         """Hand in an entry; the future holds what the answer tells once it is written, or what refused it."""
-        future: Future[T] = Future()
-        future.set_running_or_notify_cancel()  # what was handed in is written: there is no way back
+        future: Future[T] = _Promised()
         self._put(_Waiting(entry, future, told))
         return future
 
@@ -95,14 +106,47 @@ class Writer:
                 self._is_busy = True
         if not is_alone:
             return self.submit(entry, told).result()
-        future: Future[T] = Future()
-        future.set_running_or_notify_cancel()
+        future: Future[T] = _Promised()
         unwritten = before  # also where this thread is interrupted: what is written twice is kept once
         try:
             unwritten = self._written([*before, _Waiting(entry, future, told)])
         finally:
             self._go_on(unwritten)
         return future.result()
+
+    async def awrite(self, entry: Entry, told: Callable[[Answer], T]) -> T:
+        """Hand in an entry and wait for what its answer tells, in a coroutine.
+
+        Where it can be written at once, it is written in the event loop, together with what others hand in meanwhile.
+        """
+        if self._at_once is None:
+            return await asyncio.wrap_future(self.submit(entry, told))
+        future: Future[T] = _Promised()
+        self._put(_Waiting(entry, future, told), is_awaited=False)
+        try:
+            await asyncio.sleep(0)  # a turn of the loop for others
+        finally:
+            self._write_here()  # whatever comes of who waits
+        return future.result() if future.done() else await asyncio.wrap_future(future)
+
+    def _write_here(self) -> None:
+        """Write what waits in this thread, if that can be done at once; else leave it to the writing one."""
+        with self._changed:
+            is_free = bool(self._queue) and not (self._is_busy or self._is_closed)
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_AT_ONCE))] if is_free else []
+            self._is_busy = self._is_busy or is_free
+        unwritten = batch  # also where this thread is interrupted: what is written twice is kept once
+        try:
+            if batch:
+                unwritten = self._written_at_once(batch)
+        finally:
+            if batch:
+                self._go_on(unwritten)
+            with self._changed:
+                if self._queue:
+                    self._wake()
+                else:
+                    self._is_urgent = False
 
     def enqueue(self, make: Callable[[], Entry]) -> None:
         """Hand in an entry that nobody waits for; what is wrong with it is logged.
@@ -114,13 +158,13 @@ class Writer:
     def drain(self) -> bool:
         """Wait until all that was handed in is written, and no longer than `DRAIN_SECONDS`; tell whether it was."""
         with self._changed:
-            self._hurry()
+            self._wake()
             return self._changed.wait_for(self._is_done, DRAIN_SECONDS)
 
     def catch_up(self) -> None:
         """Wait until all that was handed in is written, or cannot be for now."""
         with self._changed:
-            self._hurry()
+            self._wake()
             self._changed.wait_for(lambda: self._stuck is not None or self._is_done(), DRAIN_SECONDS)
 
     def close(self) -> None:
@@ -138,9 +182,8 @@ class Writer:
 
     def _hurry(self) -> None:
         """Let nothing gather longer: somebody waits, or it is enough."""
-        if not self._is_urgent:
-            self._is_urgent = True
-            self._changed.notify_all()
+        self._is_urgent = True
+        self._changed.notify_all()
 
     def _is_idle(self) -> bool:
         """Whether nobody waits for anything, and one transaction suffices for what is queued."""
@@ -149,21 +192,34 @@ class Writer:
     def _is_done(self) -> bool:
         return not self._queue and not self._is_busy
 
-    def _put(self, waiting: _Waiting) -> None:
+    def _put(self, waiting: _Waiting, *, is_awaited: bool = True) -> None:
+        """Let an entry wait; one that is not awaited, is taken by whoever put it there."""
         with self._changed:
             while len(self._queue) >= self._n_queued and not self._is_closed:
                 self._tell_that_it_is_full()
                 self._changed.wait()
             if self._is_closed:
                 raise LedgerUnavailable(f"{self._name} was closed: open another SqlLedger")
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=f"writes {self._name}", daemon=True)
-                self._thread.start()
             self._queue.append(waiting)
-            if waiting.future is not None or len(self._queue) >= MOST_AT_ONCE:
+            if not is_awaited:
+                return
+            self._begin()
+            if not self._is_urgent and (waiting.future is not None or len(self._queue) >= MOST_AT_ONCE):
                 self._hurry()
-            if len(self._queue) == 1:  # else the thread is awake
+            elif len(self._queue) == 1:  # else the thread is awake
                 self._changed.notify_all()
+
+    def _wake(self) -> None:
+        """Let what waits be written now, by the thread."""
+        if self._queue:
+            self._begin()
+        self._hurry()
+
+    def _begin(self) -> None:
+        """Let there be a thread that writes."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=f"writes {self._name}", daemon=True)
+            self._thread.start()
 
     def _tell_that_it_is_full(self) -> None:
         if self._stuck is not None:
@@ -212,26 +268,50 @@ class Writer:
 
     def _written(self, batch: list[_Waiting]) -> list[_Waiting]:
         """Write a batch and answer who waits; what could not be written, and nobody waits for, is given back."""
-        made: list[tuple[_Waiting, Entry]] = []
-        for waiting in batch:
-            try:
-                made.append((waiting, waiting.entry() if callable(waiting.entry) else waiting.entry))
-            except BudgetRouterError as error:
-                _answer(waiting, error, self._name)
+        made, entries = self._made(batch)
         try:
-            answers = self._write([entry for _, entry in made]) if made else []
+            answers = self._write(entries) if entries else []
         except LedgerUnavailable as error:
-            _refuse([waiting for waiting, _ in made if waiting.future is not None], error)
-            unwritten = [waiting for waiting, _ in made if waiting.future is None]
+            _refuse([waiting for waiting in made if waiting.future is not None], error)
+            unwritten = [waiting for waiting in made if waiting.future is None]
             if unwritten:
                 self._tell_that_it_is_away(error)
             return unwritten
         except Exception as error:  # noqa: BLE001  # whoever waits must hear of it, and the thread goes on
-            _refuse([waiting for waiting, _ in made], error)
+            _refuse(made, error)
             return []
-        for (waiting, _), answer in zip(made, answers, strict=True):
-            _answer(waiting, answer, self._name)
+        self._answer(made, answers)
         return []
+
+    def _written_at_once(self, batch: list[_Waiting]) -> list[_Waiting]:
+        """Write a batch and answer who waits; give back all of it where it would have to wait."""
+        assert self._at_once is not None  # noqa: S101  # else nobody asks
+        made, entries = self._made(batch)
+        try:
+            answers = self._at_once(entries) if entries else []
+        except LedgerUnavailable:
+            return made
+        except Exception as error:  # noqa: BLE001  # whoever waits must hear of it
+            _refuse(made, error)
+            return []
+        self._answer(made, answers)
+        return []
+
+    def _made(self, batch: list[_Waiting]) -> tuple[list[_Waiting], list[Entry]]:
+        """The entries of a batch, and who waits for each; what cannot be made is answered."""
+        made: list[_Waiting] = []
+        entries: list[Entry] = []
+        for waiting in batch:
+            try:
+                entries.append(waiting.entry if isinstance(waiting.entry, Entry) else waiting.entry())
+                made.append(waiting)
+            except BudgetRouterError as error:
+                _answer(waiting, error, self._name)
+        return made, entries
+
+    def _answer(self, made: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
+        for waiting, answer in zip(made, answers, strict=True):
+            _answer(waiting, answer, self._name)
 
     def _tell_that_it_is_away(self, error: LedgerUnavailable) -> None:
         if self._stuck is None:
