@@ -141,7 +141,7 @@ class Work:
 def write_at_once(url: str, name: str, n_rows: int, barrier: Any, done: Connection) -> None:  # Any: of multiprocessing's
     """Write rows beside other processes, and tell when the first was handed in and the last was acknowledged."""
     work = Work.of(n_rows, name=name)
-    with SqlLedger(url, durability="durable") as ledger, at_rest():
+    with SqlLedger(url, durability="durable") as ledger:
         barrier.wait()
         started = time.monotonic()
         work.hand_in(ledger, in_flight=8 * IN_FLIGHT)
