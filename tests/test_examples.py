@@ -14,6 +14,7 @@ from langgraph.graph.state import CompiledStateGraph
 from packaging.requirements import Requirement
 
 from budget_router_sql import SqlLedger
+from tests.postgres import Postgres
 
 SERVER = Path(__file__).parent.parent / "examples" / "langgraph_server"
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
@@ -58,6 +59,17 @@ def test_a_month_of_production_is_lived_through_and_drawn(tmp_path: Path, run_ap
     with SqlLedger(f"sqlite:///{tmp_path / 'month.db'}") as ledger:
         moments = [logged.decision.decided_at for logged in ledger.read()]
     assert (len(moments), moments[-1] - moments[0] > timedelta(days=7.9)) == (240, True)
+
+
+def test_a_server_keeps_the_books_of_the_month_as_well(tmp_path: Path, run_apart: Forks, postgres: Postgres) -> None:
+    script = Path(__file__).parent.parent / "examples" / "production_log" / "month.py"
+    with postgres.ledger() as database:
+        url = postgres.url(database)
+        words = ("--ledger", url, "--days", "2", "--per-day", "10", "--picture", "month.svg")
+        done = run_apart(str(script), *words, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        with SqlLedger(url) as ledger:
+            assert len(list(ledger.read())) == 20
 
 
 def test_the_servers_graph_is_found_by_its_file_compiles_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from sqlalchemy import make_url
 from story import draw, headline
 from world import BUDGET, MENUS, MODEL, World, spent
 
@@ -192,7 +193,8 @@ def main() -> None:
     spend = [bill for day in month.days for bill in day.spend]
     print(f"\n{headline(month)}")
     print(f"{len(spend):,} tasks cost {1e3 * sum(spend) / len(spend):.3f} of {1e3 * BUDGET.per_task:.3f} milli-USD on average")
-    print(f"{told.picture} tells the story; budget-router policies --ledger {told.ledger} lists what was learned")
+    shown = make_url(told.ledger).render_as_string()  # without its password
+    print(f"{told.picture} tells the story; budget-router policies --ledger {shown} lists what was learned")
 
 
 if __name__ == "__main__":
