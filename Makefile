@@ -12,11 +12,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(VENV)/.ready
 	$(BIN)/budget-router demo --out demo
 
-# each of the two workers has a core; what they import is compiled once, for all processes that tests start
+# each of the two workers has a core and one half of the tests, and who is done first helps the other; what they import is
+# compiled once, for all processes that tests start
 test: export OPENBLAS_NUM_THREADS := 1
 test: export PYTHONDONTWRITEBYTECODE :=
 test: lint $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # the same, watched line by line, takes half as long again
 coverage: export OPENBLAS_NUM_THREADS := 1

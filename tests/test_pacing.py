@@ -191,7 +191,7 @@ def test_lending_groups_share_a_price_and_keep_the_joint_average():
     assert pacers["easy"].target() == pytest.approx(pacers["hard"].target())
 
 
-@settings(max_examples=25)
+@settings(deadline=None, max_examples=25)
 @given(st.floats(0.05, 5), st.floats(0.05, 5), st.sampled_from([0.1, 0.3]))
 def test_no_group_borrows_or_lends_more_than_its_share(easy, hard, lend):
     billed = spend(borrowers(TEAMS, lend=lend), 600, {"easy": easy, "hard": hard})
