@@ -27,7 +27,7 @@ from budget_router_sql.rows import budget_of, menu_of, strategy_of
 from budget_router_sql.schema import call_closings, decisions, menus, outcomes, samples, settlements, shadows
 from budget_router_sql.uncollected import Uncollected
 
-AT_ONCE = 2048
+AT_ONCE = 4096
 """Decisions of a stretch: some megabytes, and some hundredths of a second of a database's work."""
 N_AT_ONCE = 2
 """Stretches that are read side by side."""
@@ -173,7 +173,7 @@ def _told(source: _Source, columns: Sequence[Column]) -> Iterator[Evidence]:
         groups,
         moments,
         texts,
-        map(counts.get, ids),
+        map(counts.get, ids) if counts else repeat(None, len(ids)),
         map(_parsed, metadata),
         from_json(f"[{','.join(features)}]"),
         versions,
@@ -184,9 +184,9 @@ def _told(source: _Source, columns: Sequence[Column]) -> Iterator[Evidence]:
         statuses,
         _made(Spent, prompts, completions, money, seconds),
         map(drawn.get, ids, map(one_drawn.__getitem__, answers)),
-        map(billed.get, ids, repeat({})),
+        map(billed.get, ids, repeat({})) if billed else repeat({}, len(ids)),
         scores,
-        [_parsed(text or "{}") for text in answer_scores],
+        map(_parsed, answer_scores),
         ids,
     )
 
@@ -219,8 +219,8 @@ def _made(kind: type[T], *columns: Iterable[Any]) -> Iterator[T]:
 
 
 @lru_cache(_MANY_TEXTS)
-def _parsed(text: str) -> dict[str, Any]:  # Any: what JSON holds
-    found = from_json(text)
+def _parsed(text: str | None) -> dict[str, Any]:  # Any: what JSON holds
+    found = {} if text is None else from_json(text)
     if not isinstance(found, dict):
         raise TypeError("no JSON object")
     return found

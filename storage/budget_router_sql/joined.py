@@ -7,12 +7,14 @@ from functools import lru_cache
 from typing import Any
 
 from pydantic_core import from_json
-from sqlalchemy import BigInteger, ColumnElement, Double, Label, Select, Text, TypeDecorator, case, cast, func
+from sqlalchemy import BigInteger, ColumnElement, Double, Label, Select, Text, TypeDecorator, case, cast, func, type_coerce
 
 from budget_router_sql.schema import Json, UtcTime
 
-_BETWEEN, _NONE = f"\x1e{secrets.token_hex(8)}\x1e", f"\x1f{secrets.token_hex(8)}\x1f"
-"""Between long texts, and in the place of one that is not there: drawn anew by each process, so they stand in none."""
+_BETWEEN = "\x1e"
+"""Parts texts that hold no control character."""
+_BETWEEN_ANY, _NONE = f"\x1e{secrets.token_hex(8)}\x1e", f"\x1f{secrets.token_hex(8)}\x1f"
+"""Between any texts, and in the place of one that is not there: drawn anew by each process, so they stand in none."""
 _EXACT = "%!.17g"
 """Writes a number to its last digit."""
 _UNITS = 2.0**57
@@ -42,12 +44,16 @@ def parted(question: Select[Any], texts: Sequence[str | None]) -> list[list[Any]
 
 def _joined(column: ColumnElement[Any]) -> ColumnElement[str]:
     match column.type:
-        case Json() | LongText():  # as it is: to quote it takes as long as to find it
-            return func.group_concat(func.coalesce(column, _NONE), _BETWEEN)
+        case Json():  # as it is: to quote it takes as long as to find it
+            return func.group_concat(func.coalesce(column, ""), _BETWEEN)
+        case LongText():
+            return func.group_concat(func.coalesce(column, _NONE), _BETWEEN_ANY)
         case Double():
             n_units = column * _UNITS
             whole = cast(n_units, BigInteger)
             return func.json_group_array(case((whole == n_units, whole), (column.is_not(None), func.printf(_EXACT, column))))
+        case UtcTime():
+            return func.json_group_array(type_coerce(column, Text).concat(_UTC))
         case _:
             return func.json_group_array(column)
 
@@ -56,12 +62,13 @@ def _parted(column: ColumnElement[Any], text: str | None) -> list[Any]:
     if text is None:  # of no rows
         return []
     match column.type:
-        case Json() | LongText():
-            texts = text.split(_BETWEEN)
-            return [None if one == _NONE else one for one in texts] if _NONE in texts else texts
+        case Json():
+            return [one or None for one in text.split(_BETWEEN)]
+        case LongText():
+            return [None if one == _NONE else one for one in text.split(_BETWEEN_ANY)]
         case Double():
             return [told / _UNITS if isinstance(told, int) else told and float(told) for told in from_json(text)]
-        case UtcTime() if text != "[]":
-            return list(map(datetime.fromisoformat, f"{f'{_UTC},'.join(from_json(text))}{_UTC}".split(",")))
+        case UtcTime():
+            return list(map(datetime.fromisoformat, from_json(text)))
     found: list[Any] = from_json(text)
     return found
