@@ -159,7 +159,7 @@ class MemoryLedger:
     def open_call(self, call: Call) -> None:
         """Note that a model is about to be called; raises UnknownDecision if nothing decided it."""
         with self._lock:
-            self._checkat_once(call.decision_id)
+            self._check_known(call.decision_id)
             if call.id not in self._calls:
                 self._keep_call(call.model_copy(update={"status": "open"}))
 
@@ -168,7 +168,7 @@ class MemoryLedger:
         if call.status == "open":
             raise InvalidInput(f"call {call.id!r} is closed with status 'open': tell whether it went 'ok' or ended in an 'error'")
         with self._lock:
-            self._checkat_once(call.decision_id)
+            self._check_known(call.decision_id)
             standing = self._calls.get(call.id)
             if standing is None or standing.status == "open":
                 self._keep_call(call)
@@ -176,13 +176,13 @@ class MemoryLedger:
     def record_settlement(self, settlement: Settlement) -> None:
         """Note the end of an execution. The first one counts; raises UnknownDecision."""
         with self._lock:
-            self._checkat_once(settlement.decision_id)
+            self._check_known(settlement.decision_id)
             self._settlements.setdefault(settlement.decision_id, settlement)
 
     def record_outcome(self, outcome: Outcome) -> None:
         """Note how good an answer was; the latest one by `graded_at` counts. Raises UnknownDecision."""
         with self._lock:
-            self._checkat_once(outcome.decision_id)
+            self._check_known(outcome.decision_id)
             if outcome not in self._outcomes[outcome.decision_id]:
                 self._outcomes[outcome.decision_id].append(outcome)
 
@@ -202,7 +202,7 @@ class MemoryLedger:
     def decision(self, decision_id: str) -> LoggedDecision:
         """All that is known of one decision; raises UnknownDecision."""
         with self._lock:
-            self._checkat_once(decision_id)
+            self._check_known(decision_id)
             decision, task_text, metadata, menu = self._entries[decision_id]
             calls = [self._calls[call_id] for call_id in self._calls_of.get(decision_id, [])]
             outcomes = self._outcomes.get(decision_id, [])
@@ -268,7 +268,7 @@ class MemoryLedger:
                 self._entries[name] = self._entries[name]._replace(task_text=None, metadata={})
             return len(about)
 
-    def _checkat_once(self, decision_id: str) -> None:
+    def _check_known(self, decision_id: str) -> None:
         if decision_id not in self._entries:
             raise UnknownDecision(
                 f"no decision {decision_id!r} stands in this ledger: record it first, or look for it in another"
