@@ -142,7 +142,7 @@ def _counts(texts: Sequence[str | NgramCounts]) -> _Counted:
     is_pair = text[1:] == text[:-1]
     pairs = (hashed[:-1] * 31 + hashed[1:])[is_pair]
     place = np.concatenate([text, text[1:][is_pair]]) * N_BUCKETS + np.concatenate([hashed, pairs]) % N_BUCKETS
-    place, times = np.unique(place, return_counts=True)
+    place, times = np.unique(place.astype(np.int32), return_counts=True)
     told = [(row, counts) for row, counts in enumerate(texts) if not isinstance(counts, str)]
     if told:
         place = np.concatenate(
