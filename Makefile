@@ -29,6 +29,7 @@ test-floors: $(VENV)/floors/langchain/.ready $(VENV)/floors/langgraph/.ready
 	$(VENV)/floors/langchain/bin/python -m pytest -n 2 $(addprefix tests/test_,$(addsuffix .py,$(LANGCHAIN_TESTS)))
 	$(VENV)/floors/langgraph/bin/python -m pytest -n 2 $(addprefix tests/test_,$(addsuffix .py,$(LANGGRAPH_TESTS)))
 
+lint: export MYPY_NUM_WORKERS ?= 2
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
