@@ -10,7 +10,7 @@ import pytest
 from budget_router.features import texts as subject
 from budget_router.features.texts import FiledTexts, Texts, chosen_texts
 
-SAID = ["two plus two", {7: 2, 9: 1}, None, 'a "quoted"\nline', "日本語 \U0001f600", ""] * 5
+SAID = ["two plus two", {7: 2, 9: 1}, None, 'a "quoted"\nline', "日本語 \U0001f600", "", "\ud800"] * 5
 READ = [{} if text is None else text for text in SAID]
 
 

@@ -135,6 +135,7 @@ def _parts(texts: Sequence[str | NgramCounts]) -> list[Sequence[str | NgramCount
 
 
 def _counts(texts: Sequence[str | NgramCounts]) -> _Counted:
+    texts = list(texts)  # they may stand in a file
     words = [read(text) if isinstance(text, str) else () for text in texts]
     n_words = np.fromiter(map(len, words), np.intp, len(words))
     hashed = np.fromiter(map(_HASHES.__getitem__, chain.from_iterable(words)), np.int64, n_words.sum())

@@ -1,8 +1,6 @@
 """What a log knows of its tasks before any answer, and work on many of them where it lies."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -58,7 +56,7 @@ class Tasks:
         return self
 
     def map(self, work: Work[T], chosen: IntArray, /) -> Iterator[tuple[IntArray, T]]:
-        """Work on some of them in threads, some thousands at a time."""
-        stretches = [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            yield from zip(stretches, pool.map(lambda rows: work(self.rows(rows), rows), stretches), strict=True)
+        """Work on some of them, some thousands at a time; in one thread, for two would mostly wait for each other."""
+        for start in range(0, len(chosen), _AT_ONCE):
+            rows = chosen[start : start + _AT_ONCE]
+            yield rows, work(self.rows(rows), rows)

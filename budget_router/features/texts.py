@@ -19,6 +19,9 @@ from budget_router.features.projection import NgramCounts
 MAX_HELD = 2**25
 """Characters that are held in memory; of more the texts go to a file."""
 
+_TEXT, _COUNTS = b"t", b"c"
+"""Told by the first byte of what is written."""
+
 Said = str | NgramCounts
 """A text, or the counts of its n-grams, none where it was erased."""
 
@@ -86,7 +89,7 @@ class Texts:
     def _write(self) -> None:
         if self._file is None:
             self._file = _File()
-        lines = [json.dumps(text).encode() for text in self._held]
+        lines = [_written(text) for text in self._held]
         self._file.append(b"".join(lines))
         self._length.extend(map(len, lines))
         self._held.clear()
@@ -110,8 +113,15 @@ class _File:
         with self._lock:
             self._file.seek(begin)
             text = self._file.read(length)
-        found = json.loads(text)
-        return found if isinstance(found, str) else {int(bucket): times for bucket, times in found.items()}
+        if text.startswith(_TEXT):
+            return text[1:].decode("utf-8", "surrogatepass")
+        return {int(bucket): times for bucket, times in json.loads(text[1:]).items()}
+
+
+def _written(text: Said) -> bytes:
+    if isinstance(text, str):
+        return _TEXT + text.encode("utf-8", "surrogatepass")
+    return _COUNTS + json.dumps(dict(text)).encode()
 
 
 @contextmanager
