@@ -1,7 +1,7 @@
 """Learn again from what was logged: read, tabulate, solve, learn, judge, save; promoting is a step of its own."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -208,7 +208,7 @@ def _refreshed(
     trained, later = (table, None) if later_share is None else parted(table, later_share)
     del table
     policy = LEARNERS[learner]().fit(trained, rng=rng)
-    trained = replace(trained, stages=None, doubt=None)  # pooled, they have told what they had to
+    trained = trained.without_stages()
     progress("learning", 1, 1)
     allocation, allowed_cost = _solved(policy, budget)
     progress("judging", 0, 1)

@@ -97,8 +97,7 @@ class OutcomeTable:
     def cluster(self) -> IntArray:
         """(n,) number of each row's cluster, from 0; of its task where there are too few clusters to part."""
         shared = () if self.cluster_ids is None else self.cluster_ids
-        ids = shared if len(set(shared)) >= MIN_CLUSTERS else self.task_ids
-        return numbered(ids)
+        return numbered(shared) if len(set(shared)) >= MIN_CLUSTERS else self.task
 
     @classmethod
     def from_log(
@@ -194,12 +193,23 @@ class OutcomeTable:
         return table if tells.all() else table.rows(np.flatnonzero(tells))
 
     @cached_property
+    def task(self) -> IntArray:
+        """(n,) number of each row's task, from 0."""
+        return numbered(self.task_ids)
+
+    def without_stages(self) -> Self:
+        """The table without what `by_task` alone asks for."""
+        bare = replace(self, stages=None, doubt=None)
+        vars(bare).update({name: vars(self)[name] for name in ("cluster", "task", "pool") if name in vars(self)})
+        return bare
+
+    @cached_property
     def pool(self) -> IntArray:
         """(n,) row of `by_task` that each row goes into, from 0: the same task, and the same of all facts that tell tasks apart.
 
         So a step that an agent takes again after other tools were called is learned from as another one.
         """
-        task = numbered(self.task_ids)
+        task = self.task
         apart = _told_apart(task, self.metadata)
         if self.metadata is None or not len(apart):
             return task
