@@ -48,6 +48,12 @@ class NotingRouter(BudgetRouter):
         self.decided.append(decision.id)
         return decision
 
+    async def adecide(self, task: Task, **settings: Any) -> Decision:  # Any: a router's own settings
+        """Do as `decide`, in a coroutine."""
+        decision = await super().adecide(task, **settings)
+        self.decided.append(decision.id)
+        return decision
+
 
 class CountingBooking(Booking):
     """Keeps count of what it is told of each call."""
