@@ -13,6 +13,7 @@ from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import BaseMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers import BaseTracer, Run
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -36,6 +37,7 @@ from budget_router.records import LoggedDecision
 from budget_router_agents import BudgetMiddleware
 from budget_router_langchain import aexecute, budget, execute, meter
 from budget_router_langgraph import BudgetNode, SettleNode, budgeted_reasoner, route_by_strategy
+from budget_router_langgraph.deciding import ateller, teller
 from tests.scripted import ScriptedModel, SeveralModel, StreamingModel, billed
 
 ASK = {"messages": [("user", "2 + 2?")]}
@@ -551,3 +553,22 @@ def test_the_drawing_shows_a_reasoner_as_one_node_under_its_own_name() -> None:
 
     assert [(edge.source, edge.target) for edge in drawn.edges] == [("__start__", "reason"), ("reason", "__end__")]
     assert "\treason(reason)\n" in drawn.draw_mermaid()
+
+
+# --- nobody
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_samples_are_not_told_to_nobody(is_async: bool) -> None:
+    told: list[bool] = []
+
+    def listens(_: object, config: RunnableConfig) -> dict[str, object]:
+        told.append((ateller if is_async else teller)(config) is not None)
+        return {}
+
+    graph: Any = StateGraph(MessagesState).add_node("node", listens).add_edge(START, "node").compile()
+    graph.invoke(ASK)
+    assert told == [False]
+    for listen in (by_stream, by_astream, by_astream_events, by_handler):
+        listen(graph, ASK)
+    assert told == [False, True, True, True, True]

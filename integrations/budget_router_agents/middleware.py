@@ -26,7 +26,7 @@ from budget_router_langchain.budget_state import METADATA_KEY, BudgetState, deci
 from budget_router_langchain.execution import Execution, own_errors
 from budget_router_langchain.progress import AsyncOnEvent
 from budget_router_langgraph import BudgetNode, SettleNode
-from budget_router_langgraph.deciding import adecide, aemit, decide, emit, place_of
+from budget_router_langgraph.deciding import adecide, aemit, ateller, decide, emit, place_of, teller
 from budget_router_langgraph.facts import FactSource, agent_facts
 from budget_router_langgraph.state import Update, budget_of
 from budget_router_langgraph.wanting import NameSource, NumberSource
@@ -120,16 +120,15 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
     def wrap_model_call(self, request: Asked, handler: Callable[[Asked], Replied]) -> Replied:
         """Ask the model as often as decided."""
         config = get_config()
-        tell = partial(emit, config=config)
         decision = self._decision(request, config)
         if self.per == "call":
-            tell("budget_decision", decided(decision))
-        execution = self._execution(decision, request, handler, config, tell)
+            emit("budget_decision", decided(decision), config)
+        execution = self._execution(decision, request, handler, config, teller(config))
         with own_errors(), self._accounted(execution):
             result = execution.run()
         told = self._booked(execution, result)
         if self.per == "call":
-            tell("budget_settlement", told)
+            emit("budget_settlement", told, config)
         return _named(execution.outputs[result.index or 0], told)
 
     async def awrap_model_call(self, request: Asked, handler: Callable[[Asked], Awaitable[Replied]]) -> Replied:
@@ -139,16 +138,15 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
         async def ask(asked: Asked) -> Replied:
             return await handler(asked)
 
-        tell = partial(aemit, config=config)
         decision = await self._adecision(request, config)
         if self.per == "call":
-            await tell("budget_decision", decided(decision))
-        execution = self._execution(decision, request, ask, config, tell)
+            await aemit("budget_decision", decided(decision), config)
+        execution = self._execution(decision, request, ask, config, ateller(config))
         with own_errors(), self._accounted(execution):
             result = await execution.arun()
         told = await self._abooked(execution, result)
         if self.per == "call":
-            await tell("budget_settlement", told)
+            await aemit("budget_settlement", told, config)
         return _named(execution.outputs[result.index or 0], told)
 
     def _decision(self, request: Asked, config: RunnableConfig) -> Decision:
@@ -167,7 +165,7 @@ class BudgetMiddleware(AgentMiddleware[BudgetAgentState, Any, Any]):  # Any: the
         return await adecide(self.router, wanted, place)
 
     def _execution(
-        self, decision: Decision, asked: Asked, handler: Handler, config: RunnableConfig, on_event: AsyncOnEvent
+        self, decision: Decision, asked: Asked, handler: Handler, config: RunnableConfig, on_event: AsyncOnEvent | None
     ) -> Execution[Replied]:
         return Execution(
             self.router,

@@ -307,6 +307,9 @@ class Execution(Generic[Output]):
 
     async def _aside_by_side(self, runs: Sequence[Sequence[Request]]) -> None:
         """Make runs in the event loop."""
+        if len(runs) == 1:  # without a task of its own
+            await self._akeep(await self._adraw(runs[0]))
+            return
         gate = asyncio.Semaphore(self.width)
 
         async def gated(requests: Sequence[Request]) -> None:

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -14,14 +15,14 @@ from langchain_core.callbacks import adispatch_custom_event, dispatch_custom_eve
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import get_runtime
-from langgraph.types import Command
+from langgraph.types import Command, StreamWriter
 
 from budget_router.errors import LedgerError, UnknownDecision
 from budget_router.records import Decision, now
 from budget_router.router import Asked, BudgetRouter, Opens, opens_nothing
 from budget_router.task import Task
 from budget_router_langchain import Booking, meter
-from budget_router_langchain.progress import is_heard, unharmed
+from budget_router_langchain.progress import AsyncOnEvent, OnEvent, is_heard, unharmed
 from budget_router_langchain.sent import most_tokens
 
 _log = logging.getLogger("budget_router")
@@ -123,11 +124,21 @@ def watch(router: BudgetRouter) -> None:
     _routers.add(router)
 
 
+def teller(config: RunnableConfig) -> OnEvent | None:
+    """`emit` for an execution; `None` where nobody would hear it: to tell nobody of each sample takes its time too."""
+    return partial(emit, config=config) if _is_followed(config) else None
+
+
+def ateller(config: RunnableConfig) -> AsyncOnEvent | None:
+    """Do as `teller`, for a coroutine."""
+    return partial(aemit, config=config) if _is_followed(config) else None
+
+
 def emit(name: str, event: Mapping[str, object], config: RunnableConfig) -> None:
     """Tell whoever listens: `stream_mode="custom"` and `astream_events`; outside a graph nobody does, and an error is logged."""
     with unharmed(name):
         _write(name, event)
-        if parent_of(config) is not None and is_heard(config):
+        if _is_in_a_heard_run(config):
             dispatch_custom_event(name, dict(event), config=config)
 
 
@@ -135,13 +146,35 @@ async def aemit(name: str, event: Mapping[str, object], config: RunnableConfig) 
     """Do as `emit`, in a coroutine."""
     with unharmed(name):
         _write(name, event)
-        if parent_of(config) is not None and is_heard(config):
+        if _is_in_a_heard_run(config):
             await adispatch_custom_event(name, dict(event), config=config)
 
 
+def _is_followed(config: RunnableConfig) -> bool:
+    return _writer() is not None or _is_in_a_heard_run(config)
+
+
+def _is_in_a_heard_run(config: RunnableConfig) -> bool:
+    return is_heard(config) and parent_of(config) is not None
+
+
 def _write(name: str, event: Mapping[str, object]) -> None:
-    with suppress(RuntimeError, KeyError, AttributeError):
-        get_runtime().stream_writer({name: dict(event)})
+    if (write := _writer()) is not None:
+        write({name: dict(event)})
+
+
+def _writer() -> StreamWriter | None:
+    """Takes events of the graph around; `None` outside of any, and where nobody asked for `stream_mode="custom"`."""
+    try:
+        writer = get_runtime().stream_writer
+    except (RuntimeError, KeyError, AttributeError):
+        return None
+    code = getattr(writer, "__code__", None)  # LangGraph's own, which does nothing then, has no other mark
+    return None if code is not None and code.co_code == _does_nothing.__code__.co_code else writer
+
+
+def _does_nothing(_: object) -> None:
+    pass
 
 
 def _of_resumed_thread(inputs: object, metadata: Mapping[str, Any]) -> Booking | None:  # Any: LangChain's own metadata

@@ -21,7 +21,7 @@ from budget_router_langchain.budget_state import METADATA_KEY, BudgetState, deci
 from budget_router_langchain.chain import BudgetedChain
 from budget_router_langchain.execution import Execution
 from budget_router_langchain.executor import Asking, aexecuted, execution_of, prepared
-from budget_router_langgraph.deciding import Place, Wanted, adecide, aemit, decide, emit, place_of
+from budget_router_langgraph.deciding import Place, Wanted, adecide, aemit, ateller, decide, emit, place_of, teller
 from budget_router_langgraph.facts import FactSource, agent_facts
 from budget_router_langgraph.reading import read_also
 from budget_router_langgraph.state import BudgetIO, Update
@@ -118,8 +118,7 @@ class _Reasoner(Runnable[Any, Update]):
         decision, messages = self._decided(input, config)
         told = decided(decision, field_of(input, "budget"))
         emit("budget_decision", told, config)
-        tell = partial(emit, config=config)
-        receipt = execute(self.router, decision, self.model, messages, config=config, on_event=tell, **self.settings)
+        receipt = execute(self.router, decision, self.model, messages, config=config, on_event=teller(config), **self.settings)
         budget = settled(told, receipt.spend, receipt.answer, receipt.agreement)
         emit("budget_settlement", budget, config)
         return self._update(input, budget, receipt)
@@ -149,7 +148,7 @@ class _Reasoner(Runnable[Any, Update]):
         read = partial(self._read, state, config, place)
         is_read_at_once = self.wants.is_read_at_once(self.router) and isinstance(self.prompt, str | None)
         wanted, messages = read() if is_read_at_once else await asyncio.to_thread(read)
-        tell = partial(aemit, config=config)
+        tell = ateller(config)
 
         def made(decision: Decision) -> Execution[AIMessage]:
             return execution_of(self.router, decision, self.model, messages, config=config, on_event=tell, **self.settings)
