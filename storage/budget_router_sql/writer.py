@@ -82,8 +82,13 @@ class Writer:
 
     def _start_anew(self) -> None:
         self._queue: deque[_Waiting] = deque()
-        self._changed = threading.Condition(threading.RLock())  # a signal's handler may come in between, and waits too
+        lock = threading.RLock()  # a signal's handler may come in between, and waits too
+        self._work = threading.Condition(lock)
+        """For the writing thread: to wake it takes longer than many a write, so it is told of nothing else."""
+        self._changed = threading.Condition(lock)
+        """For all others."""
         self._thread: threading.Thread | None = None
+        self._is_dozing = False
         self._is_busy = self._is_closed = self._is_urgent = self._has_warned = False
         self._stuck: LedgerUnavailable | None = None
 
@@ -173,6 +178,7 @@ class Writer:
         with self._changed:
             left, self._is_closed = list(self._queue), True
             self._queue.clear()
+            self._work.notify()
             self._changed.notify_all()
         if left:
             _log.error("%s: %d records were never written, the database is away (%s)", self._name, len(left), self._stuck)
@@ -183,7 +189,7 @@ class Writer:
     def _hurry(self) -> None:
         """Let nothing gather longer: somebody waits, or it is enough."""
         self._is_urgent = True
-        self._changed.notify_all()
+        self._work.notify()
 
     def _is_idle(self) -> bool:
         """Whether nobody waits for anything, and one transaction suffices for what is queued."""
@@ -206,8 +212,8 @@ class Writer:
             self._begin()
             if not self._is_urgent and (waiting.future is not None or len(self._queue) >= MOST_AT_ONCE):
                 self._hurry()
-            elif len(self._queue) == 1:  # else the thread is awake
-                self._changed.notify_all()
+            elif self._is_dozing:
+                self._work.notify()
 
     def _wake(self) -> None:
         """Let what waits be written now, by the thread."""
@@ -239,8 +245,8 @@ class Writer:
             unwritten = self._written(batch)
             self._go_on(unwritten)
             if unwritten:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._is_closed, RETRY_SECONDS)
+                with self._work:
+                    self._work.wait_for(lambda: self._is_closed, RETRY_SECONDS)
 
     def _go_on(self, unwritten: Sequence[_Waiting]) -> None:
         """Let others write, what was not written first of all."""
@@ -250,16 +256,20 @@ class Writer:
             if not unwritten:
                 self._stuck = None
                 self._has_warned = self._has_warned and len(self._queue) > self._n_queued // 2
+            if self._queue and (self._is_urgent or self._is_dozing):
+                self._work.notify()
             self._changed.notify_all()
 
     def _next(self) -> list[_Waiting]:
-        def is_ready() -> bool:
-            return bool(self._queue and not self._is_busy) or self._is_closed
-
-        with self._changed:
-            self._changed.wait_for(is_ready)
-            self._changed.wait_for(lambda: self._is_urgent or self._is_closed, LINGER_SECONDS)
-            self._changed.wait_for(is_ready)  # somebody may have taken along what was gathering
+        """Wait for what is to be written: at once where somebody waits for it, else after it has gathered; nothing at the end."""
+        with self._work:
+            has_gathered = False
+            while not self._is_closed:
+                if self._queue and not self._is_busy and (self._is_urgent or has_gathered):
+                    break
+                self._is_dozing = has_gathered and not self._queue
+                has_gathered = not self._work.wait(None if self._is_dozing else LINGER_SECONDS)
+                self._is_dozing = False
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_AT_ONCE))]
             self._is_busy = bool(batch)
             self._is_urgent = bool(self._queue) and self._is_urgent
