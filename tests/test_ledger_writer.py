@@ -10,7 +10,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
 
 from budget_router import Budget, BudgetRouter
 from budget_router.errors import InvalidInput, LedgerUnavailable, UnknownDecision
@@ -53,6 +52,21 @@ def url(request, path):
             yield postgres.url(database)
 
 
+def commits_of(ledger: SqlLedger) -> list[object]:
+    """Grows by one with each transaction that writes."""
+    backend, commits = ledger._database.backend, []
+    transaction = backend.transaction
+
+    @contextmanager
+    def counted(connection):
+        with transaction(connection):
+            yield
+        commits.append(connection)
+
+    backend.transaction = counted
+    return commits
+
+
 @contextmanager
 def held_up(ledger: SqlLedger):
     """Nothing is written meanwhile: the writing thread waits in the middle of a batch."""
@@ -79,8 +93,7 @@ def held_up(ledger: SqlLedger):
 
 def test_writes_that_wait_together_share_a_commit(url):
     with SqlLedger(url, durability="durable") as ledger:
-        commits = []
-        event.listen(ledger._database._writer, "commit", commits.append)
+        commits = commits_of(ledger)
         with held_up(ledger):
             handed_in: list[Future] = []
             for number in range(100):
@@ -101,8 +114,7 @@ def test_threads_that_wait_are_all_answered(url):
 
 async def test_coroutines_share_a_commit(path):
     with SqlLedger(url_of(path), durability="durable") as ledger:
-        commits = []
-        event.listen(ledger._database._writer, "commit", commits.append)
+        commits = commits_of(ledger)
 
         async def decide(number: int) -> str:
             decision = example_decision(f"{number}", minutes=number)
@@ -220,8 +232,7 @@ def test_a_reader_does_not_wait_for_a_queue_whose_database_is_away(path):
 def test_what_nobody_waits_for_gathers_and_who_waits_hurries_it(path, monkeypatch):
     monkeypatch.setattr(writing, "LINGER_SECONDS", 60)
     with SqlLedger(url_of(path), durability="queued") as ledger:
-        commits = []
-        event.listen(ledger._database._writer, "commit", commits.append)
+        commits = commits_of(ledger)
         for _ in range(2):
             assert list(ledger.read(until=NOON)) == []
             recorded(ledger, *(example_decision(f"{number}", minutes=number) for number in range(100)))
@@ -244,8 +255,7 @@ def test_a_closing_that_may_wait_is_one_commit_with_its_settlement(url, monkeypa
         recorded(ledger)
         for name in ("c1", "c2"):
             ledger.open_call(example_call(name))
-        commits = []
-        event.listen(ledger._database._writer, "commit", commits.append)
+        commits = commits_of(ledger)
         for name in ("c1", "c2"):
             ledger.close_call_soon(example_call(name))
         ledger.record_settlement(example_settlement())

@@ -1,6 +1,7 @@
 """What a ledger asks of the database under it, and which database an address names."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -52,6 +53,10 @@ class Backend(Protocol):
 
     def bare_engine(self, *, busy_seconds: float) -> Engine:
         """Connections that make no setting and write nothing: whose database it is, is not known yet."""
+        ...
+
+    def transaction(self, connection: Connection) -> AbstractContextManager[None]:
+        """One that writes: all of it or, on any exception, nothing."""
         ...
 
     def wait_at_most(self, connection: Connection, seconds: float) -> None:

@@ -73,12 +73,12 @@ class Batches:
 
     def _committed(self, entries: Sequence[Entry], *, waits: bool = True) -> list[Answer]:
         try:
-            with self._database.write(waits=waits) as connection:
+            with self._database.append(waits=waits) as connection:
                 answers = self._written(connection, entries)
         except InvalidInput as error:
             if len(entries) == 1:
                 return [error]
-            with self._database.write(waits=waits) as connection:
+            with self._database.append(waits=waits) as connection:
                 answers = [self._alone(connection, entry) for entry in entries]
         kept = [entry for entry, answer in zip(entries, answers, strict=True) if not isinstance(answer, BudgetRouterError)]
         self._known.update({entry.decision_id for entry in kept})

@@ -35,6 +35,8 @@ class Database:
         self._writer = self._engine.execution_options(**backend.write_options)
         self._line = threading.Lock()
         self._kept: Connection | None = None
+        self._is_patient = True
+        """Whether the connection that is kept waits for other processes."""
         self._of_parent: Connection | None = None
         self._is_closed = False
         _databases.add(self)
@@ -77,15 +79,23 @@ class Database:
         return self.backend.writes_one_by_one and self._durability != "durable"
 
     @contextmanager
-    def write(self, *, waits: bool = True) -> Iterator[Connection]:
-        """One unit of work: all of it or, on any exception, nothing.
+    def write(self) -> Iterator[Connection]:
+        """One unit of work: all of it or, on any exception, nothing."""
+        with self.append() as connection:
+            if not connection.in_transaction():
+                connection.begin()
+            yield connection
+
+    @contextmanager
+    def append(self, *, waits: bool = True) -> Iterator[Connection]:
+        """Do as `write`, for those who have the backend add rows: SQLAlchemy begins to take part when it is asked for something.
 
         Args:
             waits: for other writers, as long as they are given; else raise LedgerUnavailable where there are any.
         """
         with self._turn(self._busy_seconds if waits else 0.0), told_plainly(self.backend):
             self._check_open()
-            with self._writing() as connection, self._patient(connection, waits=waits), connection.begin():
+            with self._writing(waits=waits) as connection, self.backend.transaction(connection):
                 yield connection
 
     def wipe(self) -> None:
@@ -112,15 +122,18 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def _writing(self, *, waits: bool) -> Iterator[Connection]:
         """A connection; where writes stand in line one that is kept: to get it anew takes longer than to write."""
         if not self.backend.writes_one_by_one:
             with self._writer.connect() as connection:
                 yield connection
             return
         kept, self._kept = self._kept, None
+        is_patient = kept is None or self._is_patient
         connection = kept or self._writer.connect()
         try:
+            if is_patient is not waits:
+                self.backend.wait_at_most(connection, self._busy_seconds if waits else 0.0)
             yield connection
         except BaseException:
             connection.close()
@@ -128,19 +141,7 @@ class Database:
         if self._is_closed:  # meanwhile
             connection.close()
         else:
-            self._kept = connection
-
-    @contextmanager
-    def _patient(self, connection: Connection, *, waits: bool) -> Iterator[None]:
-        """Let a connection not wait for other processes, where it must not."""
-        if waits:
-            yield
-            return
-        self.backend.wait_at_most(connection, 0.0)
-        try:
-            yield
-        finally:
-            self.backend.wait_at_most(connection, self._busy_seconds)
+            self._kept, self._is_patient = connection, waits
 
     @contextmanager
     def _turn(self, seconds: float) -> Iterator[None]:

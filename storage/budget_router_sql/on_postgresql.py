@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -102,6 +103,12 @@ class PostgreSql:
     def bare_engine(self, *, busy_seconds: float) -> Engine:
         """Connections that make no setting and write nothing."""
         return _engine(self.url, busy_seconds, poolclass=NullPool)
+
+    @contextmanager
+    def transaction(self, connection: Connection) -> Iterator[None]:
+        """One that writes."""
+        with connection.begin():
+            yield
 
     def wait_at_most(self, connection: Connection, seconds: float) -> None:
         """Leave it to the session's settings: nobody stands in line here."""

@@ -3,7 +3,8 @@
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
@@ -32,7 +33,6 @@ ROWS_AT_ONCE = 256
 """Of one statement: of our widest table 5,376 values, of the 32,766 that SQLite takes."""
 SURVEY_KIB = 192 * 1024
 """Of the file that a question to the whole ledger keeps in memory: the index of some millions of ids."""
-_IMMEDIATE = "budget_router_immediate"
 _PAUSE_SECONDS = 0.005
 """Between two attempts at what another process is about to have done."""
 
@@ -47,8 +47,8 @@ class Sqlite:
     writes_one_by_one = True
     numbers_without_gaps = True
     looks_up_one_by_one = True
-    read_options: Mapping[str, object] = MappingProxyType({_IMMEDIATE: False})
-    write_options: Mapping[str, object] = MappingProxyType({_IMMEDIATE: True})
+    read_options: Mapping[str, object] = MappingProxyType({})
+    write_options: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, url: URL) -> None:
         if url.host or url.username or url.password:
@@ -74,6 +74,24 @@ class Sqlite:
     def bare_engine(self, *, busy_seconds: float) -> Engine:
         """Connections that make no setting and write nothing."""
         return create_engine(self.url, hide_parameters=True, poolclass=NullPool, connect_args={"timeout": busy_seconds})
+
+    @contextmanager
+    def transaction(self, connection: Connection) -> Iterator[None]:
+        """One that writes: a write that begins as a read can lose its snapshot, and then an update, to another writer.
+
+        The driver alone begins and ends it. SQLAlchemy takes as long as the rest of a short one, and takes part only where it is
+        asked for something.
+        """
+        _run(connection, "BEGIN IMMEDIATE")
+        try:
+            yield
+            if connection.in_transaction():
+                connection.commit()
+            else:
+                _run(connection, "COMMIT")
+        except BaseException:
+            _driver_of(connection).rollback()
+            raise
 
     def wait_at_most(self, connection: Connection, seconds: float) -> None:
         """How long statements on a connection wait for other processes from now on."""
@@ -203,11 +221,15 @@ def _looking(column: Column[str]) -> str:
 
 def _run(connection: Connection, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
     """Let the driver alone execute a statement: what SQLAlchemy does around a short one takes several times as long as that."""
-    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]  # of this dialect
     try:
-        return driver.execute(statement, values)
+        return _driver_of(connection).execute(statement, values)
     except sqlite3.Error as error:
         raise DBAPIError.instance(statement, None, error, sqlite3.Error, hide_parameters=True) from error
+
+
+def _driver_of(connection: Connection) -> sqlite3.Connection:
+    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]  # of this dialect
+    return driver
 
 
 def _as_stored(kind: TypeEngine[Any]) -> Callable[[Any], object] | None:  # Any: of every column's own type
@@ -234,7 +256,7 @@ def _settings(busy_seconds: float, synchronous: str) -> Callable[[DBAPIConnectio
     )
 
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # not the driver: `_begin` says when a transaction starts
+        connection.isolation_level = None  # the driver begins nothing by itself
         cursor = connection.cursor()
         try:
             cursor.execute(f"PRAGMA busy_timeout = {round(busy_seconds * 1000)}")  # first: the others may have to wait
@@ -263,6 +285,5 @@ def _turn_to_wal(cursor: DBAPICursor, busy_seconds: float) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    # a write that begins as a read can lose its snapshot, and then an update, to another writer
-    immediate = connection.get_execution_options().get(_IMMEDIATE, False)
-    _run(connection, "BEGIN IMMEDIATE" if immediate else "BEGIN")
+    if not _driver_of(connection).in_transaction:  # else it is one that writes, see `transaction`
+        _run(connection, "BEGIN")
