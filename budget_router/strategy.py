@@ -83,6 +83,11 @@ class _Named(Word):
         """How each of its guaranteed answers is drawn."""
         raise NotImplementedError
 
+    @cached_property
+    def sampling_key(self) -> str:
+        """Content hash of how each of its guaranteed answers is drawn."""
+        return self.sampling.key
+
     @property
     def n_samples(self) -> int:
         """Most answers drawn: what a reservation has to cover."""
@@ -113,7 +118,7 @@ class _Named(Word):
     @property
     def cost_key(self) -> str:
         """Strategies of one key cost the same per sample billed; an adaptive one has a cost of its own."""
-        return self.settings_key if self.is_adaptive else self.sampling.key
+        return self.settings_key if self.is_adaptive else self.sampling_key
 
     @property
     def cost_scale(self) -> int:
@@ -154,7 +159,7 @@ class SingleShot(_Strategy):
     @property
     def knob(self) -> Knob:
         """A vote of one."""
-        return Knob(self.sampling.key, 1)
+        return Knob(self.sampling_key, 1)
 
 
 class SelfConsistency(_Strategy):

@@ -4,6 +4,7 @@ import math
 import sys
 import threading
 from collections.abc import Sequence
+from operator import mul
 
 import numpy as np
 
@@ -39,9 +40,9 @@ class ColdStart:
         self.model = model
         # completion tokens by sampling: strategies that draw alike learn from each other
         parts = [stage for strategy in menu for stage in stages(strategy)]
-        self._drawn = {stage.sampling.key: (typical_completion(stage), 1) for stage in parts}
+        self._drawn = {stage.sampling_key: (typical_completion(stage), 1) for stage in parts}
         # samples of each stage, by adaptive strategy: how many are drawn hangs on the answers
-        self._samples = {one.settings_key: (typical_samples(one), 1) for one in menu if one.is_adaptive}
+        self._samples = {one.settings_key: (typical_samples(one), 1) for one in menu}
         self._lock = threading.Lock()
 
     def predict(self, tasks: Sequence[Task]) -> Prediction:
@@ -53,16 +54,16 @@ class ColdStart:
     def choose(self, prediction: Prediction, budget: float, *, floor: float = 0.0) -> Choice:
         """Tilt each task's mixture towards its cheap strategies until the budget holds, the floor's cost included."""
         kept = max(1 - floor * prediction.cost.shape[1], 0.0)
-        rest = budget - floor * prediction.cost.sum(axis=1)  # what is left of the budget for the tilted part, per task
-        probabilities = [
-            maximum_entropy(cost, left / kept if kept else budget) for cost, left in zip(prediction.cost, rest, strict=True)
-        ]
-        chosen = kept * np.array(probabilities).reshape(prediction.cost.shape) + floor
-        return Choice(chosen, 0.0, float((chosen * prediction.cost).sum(axis=1).mean()))
+        chosen, spend = [], 0.0
+        for cost in prediction.cost.tolist():  # plain floats: for a handful of strategies they are faster than arrays
+            rest = budget - floor * sum(cost)  # what is left of the budget for the tilted part
+            chosen.append([kept * share + floor for share in _mixture(cost, rest / kept if kept else budget)])
+            spend += _dot(chosen[-1], cost) / len(prediction.cost)
+        return Choice(np.array(chosen).reshape(prediction.cost.shape), 0.0, spend)
 
     def cost(self, strategy: Strategy, prompt_tokens: int) -> float:
         """Expected cost of a strategy on a prompt of that many tokens."""
-        totals, n_settled = self._samples.get(strategy.settings_key, (typical_samples(strategy), 1))
+        totals, n_settled = self._samples.get(strategy.settings_key) or (typical_samples(strategy), 1)
         return expected_cost(
             strategy,
             prompt_tokens=prompt_tokens,
@@ -83,11 +84,11 @@ class ColdStart:
             return
         n_new = strategy.n_samples if n_answers is None else n_answers
         with self._lock:
-            keys = {stage.sampling.key for stage in stages(strategy)}
+            keys = {stage.sampling_key for stage in stages(strategy)}
             if len(keys) == 1 and (key := keys.pop()) in self._drawn:
                 total, n_drawn = self._drawn[key]
                 self._drawn[key] = total + spend.completion_tokens, n_drawn + n_new
-            if strategy.settings_key in self._samples:
+            if strategy.is_adaptive and strategy.settings_key in self._samples:
                 totals, n_settled = self._samples[strategy.settings_key]
                 first, *then = stages(strategy)
                 drawn = [min(n_new, first.n_samples), *(max(n_new - first.n_samples, 0) for _ in then)]
@@ -95,7 +96,7 @@ class ColdStart:
                 self._samples[strategy.settings_key] = grown, n_settled + 1
 
     def _completion(self, stage: Stage) -> float:
-        total, n_drawn = self._drawn[stage.sampling.key]
+        total, n_drawn = self._drawn[stage.sampling_key]
         return total / n_drawn
 
 
@@ -110,25 +111,55 @@ def maximum_entropy(cost: FloatArray, budget: float) -> FloatArray:
         (n_strategies,) probabilities; each is positive, as far as a float can hold it, unless the budget is at or below the
         cheapest cost.
     """
-    cheapest = float(cost.min())
-    over = (cost - cheapest).tolist()  # plain floats: for a handful of strategies they are faster than arrays
+    return np.array(_mixture(cost.tolist(), budget))
+
+
+def _mixture(cost: list[float], budget: float) -> list[float]:
+    cheapest = min(cost)
+    over = [one - cheapest for one in cost]
     room = budget - cheapest
-    if room < sys.float_info.min:  # nothing left to tilt with
-        alone = (cost == cheapest).astype(np.float64)
-        return np.asarray(alone / alone.sum())
+    alone = room < sys.float_info.min  # nothing left to tilt with
+    weights = [float(one == 0) for one in over] if alone else _weights(over, _least_tilt(over, room))
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def _least_tilt(over: list[float], room: float) -> float:
+    """The least tilt at which the mean of what strategies cost beyond the cheapest is within the room, above it by a hair.
+
+    Newton's method on the logarithm of the mean, which is all but a straight line where the room is small; where it would leave
+    the bracket, a bisection.
+    """
     low, high = 0.0, 1.0 / room
-    if _mean_over(over, low) <= room:
-        high = low
-    while _mean_over(over, high) > room:
+    if _mean(over, low) <= room:
+        return low
+    while _mean(over, high) > room:
         low, high = high, high * 2
+    at = low
     while high - low > _PRECISION * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _mean_over(over, middle) > room else (low, middle)
-    weight = np.exp(-high * np.array(over))
-    return np.asarray(weight / weight.sum())
+        weights = _weights(over, at)
+        spread = [weight * cost for weight, cost in zip(weights, over, strict=True)]
+        mean = sum(spread) / sum(weights)
+        variance = _dot(spread, over) / sum(weights) - mean**2
+        step = math.log(mean / room) * mean / variance if mean > 0 and variance > 0 else math.nan
+        if mean > room:
+            low, step = at, step + _PRECISION * at  # to end on the other side
+        elif -step <= _PRECISION * at:
+            return at
+        else:
+            high = at
+        at = at + step if low < at + step < high else (low + high) / 2
+    return high
 
 
-def _mean_over(over: list[float], tilt: float) -> float:
-    weights = [math.exp(-tilt * cost) for cost in over]
-    total = sum(weight * cost for weight, cost in zip(weights, over, strict=True))
-    return total / sum(weights)
+def _weights(over: list[float], tilt: float) -> list[float]:
+    return [math.exp(-tilt * cost) for cost in over]
+
+
+def _mean(over: list[float], tilt: float) -> float:
+    weights = _weights(over, tilt)
+    return _dot(weights, over) / sum(weights)
+
+
+def _dot(one: list[float], other: list[float]) -> float:
+    return float(sum(map(mul, one, other)))
