@@ -31,6 +31,7 @@ from budget_router_sql import writer as writing
 from budget_router_sql.entries import Entry, closed, decided, noted, opened
 from budget_router_sql.hashed_text import HashedText
 from budget_router_sql.writer import Writer, tell_nothing
+from tests.commits import commits_of
 
 
 @pytest.fixture
@@ -50,21 +51,6 @@ def url(request, path):
         postgres = request.getfixturevalue("postgres")
         with postgres.ledger() as database:
             yield postgres.url(database)
-
-
-def commits_of(ledger: SqlLedger) -> list[object]:
-    """Grows by one with each transaction that writes."""
-    backend, commits = ledger._database.backend, []
-    transaction = backend.transaction
-
-    @contextmanager
-    def counted(connection):
-        with transaction(connection):
-            yield
-        commits.append(connection)
-
-    backend.transaction = counted
-    return commits
 
 
 @contextmanager

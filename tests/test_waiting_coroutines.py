@@ -13,7 +13,6 @@ from multiprocessing import get_context
 import pytest
 from langchain_core.messages import AIMessage
 from langgraph.graph import START, StateGraph
-from sqlalchemy import event
 from typing_extensions import TypedDict
 
 from benchmarks.graphs_work import Provider
@@ -27,6 +26,7 @@ from budget_router_langchain.beginning import Beginning
 from budget_router_langchain.executor import execution_of, prepared
 from budget_router_langgraph import BudgetNode, budgeted_reasoner
 from budget_router_sql import SqlLedger, audit, close_open
+from tests.commits import commits_of
 from tests.scripted import ScriptedModel
 
 MENU = Menu([SingleShot(), SelfConsistency(k=3)])
@@ -64,12 +64,6 @@ def graph_of(node):
     graph.add_node("reason", node)
     graph.add_edge(START, "reason")
     return graph.compile()
-
-
-def commits_of(ledger) -> list[object]:
-    commits: list[object] = []
-    event.listen(ledger._database._writer, "commit", commits.append)
-    return commits
 
 
 async def test_coroutines_that_record_at_once_share_commits(ledger):

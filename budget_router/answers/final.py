@@ -1,6 +1,7 @@
 """The answer of a reply: what it marks as its answer, written so that equal answers are written equally."""
 
 import re
+from functools import lru_cache
 
 from budget_router.answers.number import MAX_NUMBER_CHARACTERS, MINUS, plain_number
 from budget_router.answers.rule import end_of
@@ -15,6 +16,7 @@ _BRACKETED = re.compile(r"[(\[]\s?[-+]?[\d.][^,]*,")
 _TEXT = re.compile(r"(?:\\(?:text|textbf|textit|mathrm|mathbf)\s?\{)+([^{}]*)\}+")
 _DISPLAY = re.compile(r"\A\\[(\[]|\\[)\]]\Z")
 _MAX_STEPS = 10
+_MANY_ANSWERS = 1024
 
 _SIGN = r"(?:(?<![\w.)%])[-+])?"  # of a number, not of a difference or a range: 3-5 ends in 5
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+|(?<![\w.])(?=\.\d))(?:\.\d+)?"
@@ -78,12 +80,20 @@ def normalise(answer: str) -> str | None:
     >>> normalise(" **1,250.50** "), normalise("$.50"), normalise("Yes."), normalise("...")
     ('1250.5', '0.5', 'yes', None)
     """
+    return _remembered(answer) if len(answer) <= MAX_NUMBER_CHARACTERS else _wholly_normalised(answer)
+
+
+def _wholly_normalised(answer: str) -> str | None:
     once = _normalised(answer)
     for _ in range(_MAX_STEPS if once and len(once) <= MAX_NUMBER_CHARACTERS else 0):  # wrappings in wrappings
         before, once = once, _normalised(once or "")
         if once == before:
             break
     return once
+
+
+_remembered = lru_cache(_MANY_ANSWERS)(_wholly_normalised)
+"""For the samples of a vote, which mostly agree."""
 
 
 def marked_answer(text: str) -> str | None:

@@ -1,7 +1,7 @@
 """Strategies as plans: a generator yields the requests it wants and is sent the replies; two short drivers do the I/O."""
 
 from budget_router.answers import AnswerRule, choice_letter, final_answer, last_number, normalise
-from budget_router.strategies.plans import Draw, Failure, Plan, Reply, Request, Result, arun, plan, run
+from budget_router.strategies.plans import Draw, Failure, Plan, Reply, Request, Result, arun, first_round, plan, run
 from budget_router.strategies.vote import Vote, majority
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "arun",
     "choice_letter",
     "final_answer",
+    "first_round",
     "last_number",
     "majority",
     "normalise",

@@ -90,6 +90,12 @@ def plan(strategy: Strategy, *, answer: AnswerRule = final_answer) -> Plan:
     return replace(result, draws=tuple(ballot.draws))
 
 
+def first_round(strategy: Strategy) -> list[Request]:
+    """What a plan asks for first: these samples are drawn whatever they say."""
+    first = stages(strategy)[0]
+    return _requests(first, first.n_guaranteed, start=0)
+
+
 class _Ballot:
     """All that came back, and the answers in it as they are counted."""
 
@@ -130,8 +136,12 @@ def _stage(stage: Stage, ballot: _Ballot, *, start: int) -> Generator[list[Reque
             votes = Counter(draw.answer for draw in ballot.draws if draw.index >= start and draw.answer is not None)
             if is_decided(list(votes.values()), n_left, stage.early_stop.threshold):
                 break
-        requests = [Request(start + n_drawn + index, stage.sampling) for index in range(min(stage.n_guaranteed, n_left))]
+        requests = _requests(stage, min(stage.n_guaranteed, n_left), start=start + n_drawn)
         ballot.take(requests, (yield requests))
+
+
+def _requests(stage: Stage, n_samples: int, *, start: int) -> list[Request]:
+    return [Request(index, stage.sampling) for index in range(start, start + n_samples)]
 
 
 def _is_accepted(strategy: Escalate, first: Result | None) -> bool:

@@ -1,31 +1,41 @@
 """Find the task in whatever a chain is given or a graph keeps in its state."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 
 from budget_router.errors import InvalidTask
-from budget_router.task import Task
+from budget_router.task import MetadataValue, Task
 
 TASK_KEYS = ("task", "question", "input")
 """Where a task is looked for, before the last turn of `messages`."""
+
+NO_FACTS: Mapping[str, MetadataValue] = MappingProxyType({})
 
 TaskSource = str | Callable[[Any], str | Task]
 """A key of what is given, or a function of it; Any: the user's own input or state, dict, dataclass or pydantic."""
 
 
-def task_from(state: object, source: TaskSource | None = None, *, group: str | None = None) -> Task:
+def task_from(
+    state: object,
+    source: TaskSource | None = None,
+    *,
+    group: str | None = None,
+    facts: Mapping[str, MetadataValue] = NO_FACTS,
+) -> Task:
     """Read the task from a graph's state.
 
-    Without a `source` it is the state's `task`, `question` or `input`, else the last human turn of its `messages`.
+    Without a `source` it is the state's `task`, `question` or `input`, else the last human turn of its `messages`. What the task
+    itself says of its group, or in its metadata under the name of one of the `facts`, stands.
 
     Raises:
         InvalidTask: there is none, or it cannot be stored; the message tells the mend.
     """
     found = _found(state, source)
-    return _as_task(_looked_for(source) if found is None else found, group)
+    return _as_task(_looked_for(source) if found is None else found, group, facts)
 
 
 def task_of(given: object, source: TaskSource | None = None, *, group: str | None = None) -> Task:
@@ -96,10 +106,11 @@ def _found(state: object, source: TaskSource | None) -> Any:  # Any: checked by 
     return last_turn(field_of(state, "messages")) if source is None else None
 
 
-def _as_task(found: Any, group: str | None) -> Task:  # Any: checked by Task
+def _as_task(found: Any, group: str | None, facts: Mapping[str, MetadataValue] = NO_FACTS) -> Task:  # Any: checked by Task
     if not isinstance(found, Task):
-        return Task(found, group=group)
-    return found.model_copy(update={"group": group}) if found.group is None else found
+        return Task(found, group=group, metadata=dict(facts))
+    group = group if found.group is None else found.group
+    return Task(found.text, id=found.id, group=group, metadata={**facts, **found.metadata})
 
 
 def _looked_for(source: TaskSource | None) -> Any:

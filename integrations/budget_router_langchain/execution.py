@@ -7,7 +7,7 @@ sample is drawn from (a chat model, a chain, the step of an agent) is a `Source`
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, MutableMapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import aclosing, closing, contextmanager
 from contextvars import copy_context
@@ -34,7 +34,7 @@ from budget_router.ids import new_id
 from budget_router.menu import Sampling
 from budget_router.records import Call, Decision, Spend
 from budget_router.router import BudgetRouter
-from budget_router.strategies import AnswerRule, Failure, Plan, Reply, Request, Result, arun, plan, run
+from budget_router.strategies import AnswerRule, Failure, Plan, Reply, Request, Result, arun, first_round, plan, run
 from budget_router_langchain.booking import Booking
 from budget_router_langchain.drawing import Drawing, Output
 from budget_router_langchain.progress import AsyncOnEvent, Progress, read_once
@@ -135,6 +135,11 @@ class Execution(Generic[Output]):
         self._singly: set[Sampling] = set()
         self._began = time.monotonic()
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether anybody is told of its events."""
+        return self._progress is not None
+
     @cached_property
     def source(self) -> Source[Output]:
         """What the samples are drawn from."""
@@ -148,7 +153,7 @@ class Execution(Generic[Output]):
 
     def first_calls(self) -> list[Call]:
         """The calls that it makes first, as far as they are known before: open them with the decision, or not at all."""
-        requests = next(self._plan())
+        requests = first_round(self.decision.strategy)
         model = self.source.asks(requests[0].sampling)
         if model is not None:
             for run in self._shared(requests):
@@ -325,14 +330,17 @@ class Execution(Generic[Output]):
 
     async def _adraw(self, requests: Sequence[Request]) -> Drawing[Output]:
         with self._drawing(requests) as drawing:
-            limit = asyncio.timeout(self.timeout_seconds)
-            try:
-                async with limit:
-                    outputs = await self.source.adraw(requests[0].sampling, len(requests), drawing.config)
-            except TimeoutError as error:
-                raise (self._late() if limit.expired() else error) from error.__cause__
-            drawing.brought(outputs, self.read)
+            drawn = self.source.adraw(requests[0].sampling, len(requests), drawing.config)
+            drawing.brought(await (drawn if self.timeout_seconds is None else self._in_time(drawn)), self.read)
         return drawing
+
+    async def _in_time(self, drawn: Awaitable[Sequence[Output | Exception]]) -> Sequence[Output | Exception]:
+        limit = asyncio.timeout(self.timeout_seconds)
+        try:
+            async with limit:
+                return await drawn
+        except TimeoutError as error:
+            raise (self._late() if limit.expired() else error) from error.__cause__
 
     def _draw_in_time(self, requests: Sequence[Request]) -> Drawing[Output]:
         """Draw in a thread of its own that is left alone when its time is over."""

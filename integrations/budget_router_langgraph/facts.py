@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.config import get_config
 
 from budget_router.errors import InvalidTask
-from budget_router.task import MetadataValue, Task
+from budget_router.task import MetadataValue
 from budget_router_langchain.asked import field_of, last_turn, messages_of
 from budget_router_langchain.budget_state import BudgetState
 
@@ -54,13 +54,3 @@ def agent_facts(state: object) -> dict[str, MetadataValue]:
         "agent.context_characters": max(n_characters - len(last_turn(messages) or ""), 0),
         "agent.last_message": messages[-1].type,
     }
-
-
-def with_facts(task: Task, state: object, source: FactSource | None) -> Task:
-    """The task with the state's facts in its metadata; what the task itself says under a name stands.
-
-    Raises InvalidInput for a fact that no ledger can keep.
-    """
-    if source is None:
-        return task
-    return Task(**(task.model_dump() | {"metadata": {**source(state), **task.metadata}}))

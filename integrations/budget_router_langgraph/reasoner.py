@@ -127,10 +127,12 @@ class _Reasoner(Runnable[Any, Update]):
         config = ensure_config(config)
         execution = await self._abegun(input, config)
         told = decided(execution.decision, field_of(input, "budget"))
-        await aemit("budget_decision", told, config)
+        if execution.is_followed:
+            await aemit("budget_decision", told, config)
         receipt = await aexecuted(execution)
         budget = settled(told, receipt.spend, receipt.answer, receipt.agreement)
-        await aemit("budget_settlement", budget, config)
+        if execution.is_followed:
+            await aemit("budget_settlement", budget, config)
         return self._update(input, budget, receipt)
 
     def _variables(self) -> list[str]:

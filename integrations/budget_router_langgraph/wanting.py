@@ -13,10 +13,13 @@ from budget_router.router import BudgetRouter
 from budget_router.task import Task
 from budget_router_langchain.asked import TaskSource, field_of, task_from
 from budget_router_langgraph.deciding import Place, Wanted
-from budget_router_langgraph.facts import FactSource, agent_facts, with_facts
+from budget_router_langgraph.facts import FactSource, agent_facts
 
 OVERRIDE_KEY = "budget_router"
 """Where a run says what it asks for: in its `context`, or in the `configurable` of its config."""
+
+CAP_LEFT = "agent.cap_left"
+"""Of a task's metadata: the share that is left of the hard cap, where there is one."""
 
 T = TypeVar("T")
 NameSource = str | Callable[[Any], str | None]
@@ -59,15 +62,15 @@ class Wants(NamedTuple):
     def of(self, state: object, config: RunnableConfig, router: BudgetRouter, place: Place) -> Wanted:
         """Read a state; raises InvalidTask without a task, and InvalidInput where a run asks for what it may not."""
         asked = self._asked(config)
-        task = task_from(state, self.task_from, group=_value(self.group, state))
+        facts = {} if self.facts_from is None else self.facts_from(state)
+        task = task_from(state, self.task_from, group=_value(self.group, state), facts=facts)
         if "group" in asked:
             task = task.model_copy(update={"group": asked["group"]})
         per_task = asked.get("per_task", _value(self.per_task, state))
         strategy = asked.get("strategy", _value(self.strategy, state))
-        facts = self.facts_from
-        if facts is agent_facts:
-            facts = lambda state: agent_facts(state) | _cap_left(router, task, place)  # noqa: E731
-        return Wanted(with_facts(task, state, facts), per_task, strategy, field_of(state, "messages"))
+        if self.facts_from is agent_facts and (left := _cap_left(router, task, place)) is not None:
+            task = task.model_copy(update={"metadata": {CAP_LEFT: left, **task.metadata}})
+        return Wanted(task, per_task, strategy, field_of(state, "messages"))
 
     def _asked(self, config: RunnableConfig) -> BudgetOverride:
         """What the run asks for; its context counts where the config says something else."""
@@ -97,7 +100,5 @@ def _value(setting: T | Callable[[Any], T | None] | None, state: object) -> T | 
     return setting(state) if callable(setting) else setting
 
 
-def _cap_left(router: BudgetRouter, task: Task, place: Place) -> dict[str, float]:
-    """The share that is left of the hard cap, where there is one."""
-    left = router.cap_left(task.group, run_id=place.run, thread_id=place.thread_id)
-    return {} if left is None else {"agent.cap_left": left}
+def _cap_left(router: BudgetRouter, task: Task, place: Place) -> float | None:
+    return router.cap_left(task.group, run_id=place.run, thread_id=place.thread_id) if router.is_capped else None
