@@ -72,6 +72,19 @@ def test_a_server_keeps_the_books_of_the_month_as_well(tmp_path: Path, run_apart
             assert len(list(ledger.read())) == 20
 
 
+def test_a_server_keeps_checkpoints_and_books_alike(tmp_path: Path, run_apart: Forks, postgres: Postgres) -> None:
+    script = Path(__file__).parent.parent / "examples" / "checkpointers.py"
+    with postgres.empty() as database:
+        url = postgres.url(database, drivername="postgresql")
+        done = run_apart(str(script), url, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "billed 2 calls by two workers" in done.stdout
+        assert "Deserializing unregistered" not in done.stderr
+        with SqlLedger(url) as ledger:
+            assert [len(entry.calls) for entry in ledger.read()] == [2]
+        assert postgres.execute("SELECT count(*) > 0 FROM checkpoints", database=database) == [(True,)]
+
+
 def test_the_servers_graph_is_found_by_its_file_compiles_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As LangGraph's server does: it reads the file, imports what it names, and brings a checkpointer of its own."""
     told = json.loads((SERVER / "langgraph.json").read_text())
