@@ -7,18 +7,16 @@ altogether: fewer train, but the figures tell how the policy fares when time has
 
 import logging
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from budget_router.allocation import FloatArray
 from budget_router.budget import Budget, Unit
 from budget_router.errors import ArtifactError, NotEnoughEvidence
 from budget_router.evaluation import Judgement, Revealed, Rivals, static_mix
 from budget_router.evaluation.judgement import HeldOut
-from budget_router.features.structure import Structure
+from budget_router.features.ranges import UNKNOWN, OutOfRange
 from budget_router.ledger import Registry
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
@@ -27,6 +25,8 @@ from budget_router.policies.contract import Prediction, part_of
 from budget_router.policies.learned import N_FOLDS, LearnedPolicy
 from budget_router.policies.pricing import PriceCurve
 
+MOST_LOOKED_AT = 20_000
+"""Graded decisions that are looked at for what is out of range, evenly over time: a share of 5 % is known to 0.15 points."""
 _log = logging.getLogger("budget_router")
 
 
@@ -39,13 +39,15 @@ class Trial(NamedTuple):
     """For the task of each row."""
     chosen: FloatArray
     """(n_rows, n_strategies) probabilities of the candidate."""
-    is_out_of_range: NDArray[np.bool_]
-    """(n_rows,) whether a structural feature of the task lies outside the range that trained the candidate."""
+    out_of_range: OutOfRange
+    """How many of the judged tasks lie outside the range that trained the candidate."""
     held_out: HeldOut
 
     @classmethod
     def cross_fitted(cls, policy: LearnedPolicy, table: OutcomeTable, budget: float, *, rng: np.random.Generator) -> "Trial":
         """Judge on what trained the policy, each task by a twin and a price that were fitted on the others.
+
+        Those that trained are what is judged, so as many are out of range as chance puts there, each told beside the others.
 
         Args:
             policy: fitted on the table.
@@ -56,14 +58,12 @@ class Trial(NamedTuple):
         pooled, held_out, row = policy.table_, policy.held_out_, table.pool
         cluster = pooled.cluster
         fold = rng.permutation(np.arange(cluster.max() + 1) % N_FOLDS)[cluster]
-        chosen, is_outside = np.empty(held_out.cost.shape), np.empty(len(fold), dtype=np.bool_)
-        ranges = [_Range.of(pooled.structure[fold == one]) for one in range(N_FOLDS)]
+        chosen, trained = np.empty(held_out.cost.shape), policy.featuriser_.range_
         for one, curve in enumerate(PriceCurve.without_each(held_out, fold, N_FOLDS, billed=pooled.cost)):
             inside = np.flatnonzero(fold == one)
             chosen[inside] = curve.choose(part_of(held_out, inside), budget, floor=0.0).probabilities
-            trained = _Range.over([reach for other, reach in enumerate(ranges) if other != one])
-            is_outside[inside] = trained.leaves_out(pooled.structure[inside])
-        return cls(table, part_of(held_out, row), chosen[row], is_outside[row], "cross-fitted")
+        out_of_range = UNKNOWN if trained is None else trained.held_out_
+        return cls(table, part_of(held_out, row), chosen[row], out_of_range, "cross-fitted")
 
     @classmethod
     def later(cls, policy: LearnedPolicy, table: OutcomeTable, budget: float) -> "Trial":
@@ -76,7 +76,9 @@ class Trial(NamedTuple):
         """
         prediction = policy.predict_table(table)
         chosen = policy.choose(prediction, budget).probabilities
-        return cls(table, prediction, chosen, _Range.of(policy.table_.structure).leaves_out(table.structure), "later")
+        graded = np.flatnonzero(~np.isnan(table.graded).all(axis=1))
+        looked_at = graded[:: max(1, math.ceil(len(graded) / MOST_LOOKED_AT))]
+        return cls(table, prediction, chosen, policy.out_of_range(table, looked_at), "later")
 
 
 def parted(table: OutcomeTable, later_share: float) -> tuple[OutcomeTable, OutcomeTable]:
@@ -126,7 +128,7 @@ def judged(trial: Trial, budget: Budget, *, incumbent: LearnedPolicy | None) -> 
         held_out=trial.held_out,
         incumbent=None if incumbent is None else incumbent.version,
         groups=table.groups,
-        is_out_of_range=trial.is_out_of_range,
+        out_of_range=trial.out_of_range,
     )
 
 
@@ -140,22 +142,3 @@ def serving(registry: Registry, menu: Menu, *, unit: Unit) -> LearnedPolicy | No
     except ArtifactError as error:
         _log.warning("the candidate is compared with the best static mix, for the active policy cannot serve: %s", error)
         return None
-
-
-class _Range(NamedTuple):
-    """What training has seen of each feature, (n_features,) each."""
-
-    least: Structure
-    most: Structure
-
-    @classmethod
-    def of(cls, structure: Structure) -> "_Range":
-        return cls(structure.min(axis=0, initial=np.inf), structure.max(axis=0, initial=-np.inf))
-
-    @classmethod
-    def over(cls, parts: Sequence["_Range"]) -> "_Range":
-        return cls(np.min([part.least for part in parts], axis=0), np.max([part.most for part in parts], axis=0))
-
-    def leaves_out(self, structure: Structure) -> NDArray[np.bool_]:
-        """(n_tasks,) whether any feature lies below the least or above the most."""
-        return np.asarray(((structure < self.least) | (structure > self.most)).any(axis=1))

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from budget_router import Gate, Verdict
 from budget_router.errors import InvalidInput
 from budget_router.evaluation import Judgement, OffPolicyEstimate, Revealed, Rivals, dr
+from budget_router.features.ranges import UNKNOWN as NOT_KNOWN
+from budget_router.features.ranges import OutOfRange
 
 law = settings(derandomize=True, deadline=None, max_examples=30)
 
@@ -31,7 +33,7 @@ GOOD = Judgement(
     held_out="later",
     incumbent="v13",
     groups={"support": estimate(0.03), "research": estimate(-0.001)},
-    out_of_range=0.01,
+    out_of_range=OutOfRange(0.01),
 )
 UNKNOWN = estimate(0.02, reason="effective sample size is 4.0 of 9 decisions, limit 10: log more decisions")
 
@@ -41,7 +43,7 @@ BAD = {
     "spend_bound": replace(GOOD, spend=estimate(810.0, 60.0)),
     "effective_sample": replace(GOOD, accuracy=estimate(0.8, effective=99.0)),
     "groups": replace(GOOD, groups={"support": estimate(0.05), "research": estimate(-0.03)}),
-    "range": replace(GOOD, out_of_range=0.06),
+    "range": replace(GOOD, out_of_range=OutOfRange(0.06)),
     "held_out": replace(GOOD, held_out="seen"),
 }
 
@@ -167,6 +169,35 @@ def test_a_group_with_too_little_evidence_is_untested_not_unharmed():
     assert "no groups to compare" in str(Gate().judge(replace(GOOD, groups={})))
 
 
+# --- range
+
+
+def ranged(found):
+    return next(one for one in Gate().judge(replace(GOOD, out_of_range=found)).conditions if one.name == "range")
+
+
+def test_the_verdict_names_in_what_tasks_are_out_of_range_the_most_frequent_first():
+    by = {"words": 0.11, "metadata 'team' (a new value)": 0.009, "structure 'lines'": 0.004, "structure 'latex'": 0.001}
+    assert ranged(OutOfRange(0.12, by)).sentence == (
+        "out of range 12.0 % > 5.0 % (words 11.0 %, metadata 'team' (a new value) 0.9 %, structure 'lines' 0.4 %, 1 more)"
+        ": let it learn from such tasks first"
+    )
+    assert ranged(OutOfRange(0.004, {"words": 0.004})).sentence == "out of range 0.4 % ≤ 5.0 % (words 0.4 %)"
+
+
+def test_of_few_tasks_as_many_may_be_out_of_range_as_chance_puts_there():
+    assert ranged(OutOfRange(0.08, {}, chance=0.1)).is_met
+    assert not ranged(OutOfRange(0.11, {}, chance=0.1)).is_met
+    assert not ranged(OutOfRange(0.06, {}, chance=0.02)).is_met
+
+
+def test_a_candidate_that_does_not_tell_what_trained_it_is_not_within_range():
+    condition = ranged(NOT_KNOWN)
+    assert (condition.is_met, condition.found) == (False, None)
+    assert condition.sentence == "out of range not known: the candidate does not tell what trained it"
+    assert json.loads(json.dumps(replace(GOOD, out_of_range=NOT_KNOWN).facts(), allow_nan=False))["out_of_range"] is None
+
+
 # --- settings
 
 
@@ -223,11 +254,6 @@ def test_each_group_is_judged_on_its_own_tasks_and_the_gain_is_their_mean(logged
     mean = sum(gain.value * gain.n for gain in found.groups.values()) / sum(gain.n for gain in found.groups.values())
     assert mean == pytest.approx(found.gain.value)
     assert judged(logged, groups=[None] * 3000).groups == {}
-
-
-def test_what_lies_out_of_range_is_counted_among_the_graded(logged):
-    assert judged(logged, is_out_of_range=np.arange(3000) % 10 == 0).out_of_range == 0.0
-    assert judged(logged, is_out_of_range=np.arange(3000) % 10 == 1).out_of_range == pytest.approx(1 / 9)
 
 
 def test_without_an_active_policy_the_incumbent_is_the_static_mix(logged):

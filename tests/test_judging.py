@@ -47,7 +47,7 @@ def test_what_a_task_billed_does_not_move_the_price_that_it_is_judged_at(policy,
     pooled, struck = policy.table_, 17
     billed = pooled.cost.copy()
     billed[struck] *= 1000
-    moved = SimpleNamespace(table_=replace(pooled, cost=billed), held_out_=policy.held_out_)
+    moved = SimpleNamespace(table_=replace(pooled, cost=billed), held_out_=policy.held_out_, featuriser_=policy.featuriser_)
 
     before, after = (Trial.cross_fitted(one, table, 70.0, rng=np.random.default_rng(3)) for one in (policy, moved))
 
@@ -82,7 +82,9 @@ def test_a_log_of_one_task_has_none_to_judge_by(table):
 
 def test_a_task_beyond_what_trained_is_out_of_range(policy, table):
     far = replace(table, structure=table.structure * np.where(np.arange(500) == 7, 50.0, 1.0)[:, None])
-    assert np.flatnonzero(Trial.later(policy, far, 70.0).is_out_of_range).tolist() == [7]
+    found = Trial.later(policy, far, 70.0).out_of_range
+    assert found.share == 1 / 500
+    assert [name.split()[0] for name in found.by] == ["structure"]
 
 
 # --- beside the policy that serves

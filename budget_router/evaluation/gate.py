@@ -20,6 +20,8 @@ MIN_EFFECTIVE_SAMPLE = 100.0
 """Decisions, by `(Σw)² / Σw²`: with fewer a score's standard error is 5 points at best."""
 MAX_OUT_OF_RANGE = 0.05
 _MOST_DIGITS = 9
+_MOST_NAMED = 3
+"""Ways to be out of range that a verdict names, the most frequent."""
 
 ConditionName = Literal["gain", "spend", "spend_bound", "effective_sample", "range", "groups", "held_out"]
 
@@ -86,7 +88,9 @@ class Gate(Word):
     min_effective_sample: NonNegative = MIN_EFFECTIVE_SAMPLE
     """Decisions that tell about the candidate's accuracy, counted as if they weighed alike."""
     max_out_of_range: Probability = MAX_OUT_OF_RANGE
-    """Share of judged decisions with a feature outside the range that trained the candidate."""
+    """Share of judged tasks outside the range that trained the candidate, by structure, words or metadata; of tasks like those
+    that trained chance puts there 1.5 % at most. Of few tasks more may be there by chance: where in one log of a hundred that is
+    more, it is the limit. See `budget_router.features.ranges`."""
     looks: Literal["once", "often"] = "once"
 
     @model_validator(mode="after")
@@ -163,9 +167,22 @@ class Gate(Word):
         )
 
     def _range(self, judgement: Judgement) -> Condition:
-        return _compared(
-            "range", "out of range", found=judgement.out_of_range, sign="≤", limit=self.max_out_of_range, shown=_percent
+        found = judgement.out_of_range
+        condition = _compared(
+            "range",
+            "out of range",
+            found=found.share,
+            sign="≤",
+            limit=max(self.max_out_of_range, found.chance),
+            shown=_percent,
+            reason="the candidate does not tell what trained it",
         )
+        named = [f"{label} {_percent(share, 0)}" for label, share in list(found.by.items())[:_MOST_NAMED]]
+        if len(found.by) > len(named):
+            named.append(f"{len(found.by) - len(named)} more")
+        told = f" ({', '.join(named)})" if named else ""
+        mend = ": let it learn from such tasks first" if named and not condition.is_met else ""
+        return condition.model_copy(update={"sentence": f"{condition.sentence}{told}{mend}"})
 
     def _groups(self, judgement: Judgement) -> Condition:
         tested = {name: gain for name, gain in judgement.groups.items() if gain.is_conclusive}

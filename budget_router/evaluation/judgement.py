@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from budget_router.allocation import FloatArray
 from budget_router.errors import InvalidInput
 from budget_router.evaluation.off_policy import OffPolicyEstimate, dr
 from budget_router.evaluation.revealed import Revealed, rows_of
+from budget_router.features.ranges import WITHIN, OutOfRange
 
 HeldOut = Literal["later", "cross-fitted", "seen"]
 """How the judged tasks were kept from the candidate: decided later than all that trained it and its price; each by a policy whose
@@ -54,8 +54,8 @@ class Judgement:
     """Version of the active policy."""
     groups: Mapping[str, OffPolicyEstimate] = field(default_factory=dict)
     """The gain on each group's tasks; empty where tasks have no groups."""
-    out_of_range: float = 0.0
-    """Share of judged decisions with a feature outside the range that trained the candidate."""
+    out_of_range: OutOfRange = WITHIN
+    """How many of the judged tasks lie outside the range that trained the candidate, and in what."""
 
     @classmethod
     def of(
@@ -71,7 +71,7 @@ class Judgement:
         held_out: HeldOut,
         incumbent: str | None = None,
         groups: Sequence[str | None] | None = None,
-        is_out_of_range: NDArray[np.bool_] | None = None,
+        out_of_range: OutOfRange = WITHIN,
     ) -> "Judgement":
         """Estimate all that a gate asks.
 
@@ -86,8 +86,7 @@ class Judgement:
             held_out: how the rows were kept from the candidate.
             incumbent: version of the active policy; none when not given.
             groups: (n_rows,) of each row's task.
-            is_out_of_range: (n_rows,) whether a feature lies outside the range that trained the candidate; all within when not
-                given.
+            out_of_range: of the rows' tasks; all within when not given.
 
         Raises:
             InvalidInput: shapes differ, or `scores` and `spends` do not say from which rows they came.
@@ -95,7 +94,7 @@ class Judgement:
         _check(
             rivals.candidate.shape,
             {**rivals._asdict(), "predicted_accuracy": predicted_accuracy, "predicted_cost": predicted_cost},
-            {"groups": groups, "is_out_of_range": is_out_of_range},
+            {"groups": groups},
             {"scores": scores, "spends": spends},
         )
         graded, settled = scores.rows, spends.rows
@@ -114,7 +113,7 @@ class Judgement:
             held_out=held_out,
             incumbent=STATIC_MIX if incumbent is None else incumbent,
             groups=_gains_by_group(scores, chosen, before, expected, named),
-            out_of_range=float(is_out_of_range[graded].mean()) if is_out_of_range is not None and len(graded) else 0.0,
+            out_of_range=out_of_range,
         )
 
     @property
@@ -134,7 +133,9 @@ class Judgement:
             "unit": self.unit,
             "incumbent": self.incumbent,
             "held_out": self.held_out,
-            "out_of_range": self.out_of_range,
+            "out_of_range": self.out_of_range.share if math.isfinite(self.out_of_range.share) else None,
+            "out_of_range_by_chance": self.out_of_range.chance,
+            "out_of_range_by": dict(self.out_of_range.by),
             "n_judged": self.n_judged,
         }
 
@@ -142,7 +143,7 @@ class Judgement:
 def _check(
     shape: tuple[int, ...],
     arrays: Mapping[str, FloatArray],
-    columns: Mapping[str, Sequence[str | None] | NDArray[np.bool_] | None],
+    columns: Mapping[str, Sequence[str | None] | None],
     logs: Mapping[str, Revealed],
 ) -> None:
     for name, array in arrays.items():

@@ -3,6 +3,7 @@
 from budget_router.features.columns import Columns, Facts
 from budget_router.features.featuriser import Featuriser
 from budget_router.features.projection import NgramCounts, TextProjection, ngram_counts
+from budget_router.features.ranges import OutOfRange, TrainedRange
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
 from budget_router.features.tasks import Source, Tasks
 
@@ -13,9 +14,11 @@ __all__ = [
     "Facts",
     "Featuriser",
     "NgramCounts",
+    "OutOfRange",
     "Source",
     "Tasks",
     "TextProjection",
+    "TrainedRange",
     "ngram_counts",
     "structural_features",
 ]

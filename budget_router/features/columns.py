@@ -124,27 +124,38 @@ def _each(metadata: Sequence[Facts]) -> Iterator[tuple[Sequence[tuple[int, float
 def _numbers(facts: Facts) -> Iterator[tuple[int, float]]:
     """Hashed name and tamed value of each number that is known."""
     for name, fact in facts.items():
-        if not isinstance(fact, str) and not _is_nan(fact):
-            tamed = math.log1p(min(abs(fact), sys.float_info.max))  # an integer may be larger than any float
-            yield _hash(name), tamed if fact >= 0 else -tamed
+        if not isinstance(fact, str) and not is_nan(fact):
+            yield hashed(name), tamed(fact)
 
 
 def _categories(facts: Facts) -> Iterator[int]:
     """Hash of each text with its name, and of the name of each number that is known."""
     for name, fact in facts.items():
         if isinstance(fact, str):
-            yield _hash(f"{name}\0{fact}")  # no name holds a NUL, so no two facts read alike
-        elif not _is_nan(fact):
-            yield _hash(name)
+            yield hashed(named(name, fact))
+        elif not is_nan(fact):
+            yield hashed(name)
 
 
-def _is_nan(fact: MetadataValue) -> bool:
+def named(name: str, text: str) -> str:
+    """A text with its name: no name holds a NUL, so no two facts read alike."""
+    return f"{name}\0{text}"
+
+
+def tamed(number: float) -> float:
+    """A number on a scale on which its factors are steps: `sign(x) · log(1 + |x|)`."""
+    size = math.log1p(min(abs(number), sys.float_info.max))  # an integer may be larger than any float
+    return size if number >= 0 else -size
+
+
+def is_nan(fact: MetadataValue) -> bool:
     """Whether a number is none: no task holds such a fact, but a ledger may."""
     return isinstance(fact, float) and math.isnan(fact)
 
 
 @lru_cache(maxsize=10_000)
-def _hash(text: str) -> int:
+def hashed(text: str) -> int:
+    """All that is learned of a name, or of a name with its text."""
     return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), signed=True)
 
 

@@ -10,8 +10,10 @@ import numpy as np
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.errors import ArtifactError
 from budget_router.features.columns import COLUMNS_VERSION, Columns, Facts
-from budget_router.features.projection import NgramCounts, TextProjection
+from budget_router.features.projection import NgramCounts, TextProjection, counted
+from budget_router.features.ranges import TrainedRange
 from budget_router.features.standardising import centre_and_scale, standardised
+from budget_router.features.strangeness import Strange
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, Structure, structural_features
 
 
@@ -25,6 +27,9 @@ class Featuriser:
     def __init__(self, n_components: int = 24) -> None:
         self.n_components = n_components
 
+    range_: TrainedRange | None
+    """`None` where it was not learned, by `fit` or by an earlier version."""
+
     def fit(
         self, structure: Structure, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
     ) -> Self:
@@ -35,24 +40,33 @@ class Featuriser:
             texts: of the same tasks, or their n-gram counts; `None` where a ledger keeps none.
             metadata: of the same tasks; `None` where nothing is known of any of them.
         """
-        self._learn(structure, metadata)
-        self.projection_ = None if texts is None else TextProjection(self.n_components).fit(texts)
+        self.fit_transform(structure, texts, metadata)
         return self
 
     def fit_transform(
-        self, structure: Structure, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
+        self,
+        structure: Structure,
+        texts: Sequence[str | NgramCounts] | None,
+        metadata: Sequence[Facts] | None = None,
+        *,
+        part: IntArray | None = None,
     ) -> FloatArray:
-        """Learn as `fit` does, and give the features of the same tasks; the words of their texts are counted once."""
-        self._learn(structure, metadata)
-        projection = TextProjection(self.n_components)
-        placed = None if texts is None else projection.fit_transform(texts)
-        self.projection_ = None if texts is None else projection
-        return self._joined(structure, placed, metadata)
+        """Learn as `fit` does, and give the features of the same tasks; the words of their texts are counted once.
 
-    def _learn(self, structure: Structure, metadata: Sequence[Facts] | None) -> None:
+        Args:
+            structure: as of `fit`.
+            texts: as of `fit`.
+            metadata: as of `fit`.
+            part: (n_tasks,) of tasks that are left out together, as `parts_of` tells, to learn the range of them as well.
+        """
         self.centre_, self.scale_ = centre_and_scale(structure)
         columns = Columns().fit(metadata or ())
         self.columns_ = columns if columns.width else None
+        words = None if texts is None else counted(texts)
+        self.projection_ = None if words is None else TextProjection(self.n_components).fit_counted(words)
+        self.range_ = None if part is None else TrainedRange().fit(structure, words, metadata, part)
+        placed = None if words is None or self.projection_ is None else np.concatenate([*map(self.projection_.place, words)])
+        return self._joined(structure, placed, metadata)
 
     def transform(self, texts: Sequence[str], metadata: Sequence[Facts] | None = None) -> FloatArray:
         """Features of texts, and of what is known of each beside; (n_texts, n_features)."""
@@ -65,6 +79,15 @@ class Featuriser:
         """Features of tasks whose structure is known already, and whose texts may not be, or by their n-grams alone."""
         placed = None if self.projection_ is None or texts is None else self.projection_.transform(texts)
         return self._joined(structure, placed, metadata)
+
+    def strange(
+        self, structure: Structure, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
+    ) -> Strange | None:
+        """Whether tasks lie outside the range that was learned, by each way in which any does; `None` where none was learned."""
+        if self.range_ is None:
+            return None
+        words = None if texts is None or self.range_.words_ is None else counted(texts)
+        return self.range_.strange(structure, words, metadata)
 
     def _joined(self, structure: Structure, placed: FloatArray | None, metadata: Sequence[Facts] | None) -> FloatArray:
         blocks = [standardised(structure, self.centre_, self.scale_) / math.sqrt(structure.shape[1])]
@@ -84,7 +107,7 @@ class Featuriser:
     def arrays(self) -> dict[str, FloatArray | IntArray]:
         """What was learned, as arrays."""
         arrays: dict[str, FloatArray | IntArray] = {"centre": self.centre_, "scale": self.scale_}
-        for part, learned in (("projection", self.projection_), ("columns", self.columns_)):
+        for part, learned in (("projection", self.projection_), ("columns", self.columns_), ("range", self.range_)):
             if learned is not None:
                 arrays |= {f"{part}_{name}": array for name, array in learned.arrays().items()}
         return arrays
@@ -100,10 +123,11 @@ class Featuriser:
         featuriser = cls()
         featuriser.centre_ = arrays["centre"].astype(np.float64)
         featuriser.scale_ = arrays["scale"].astype(np.float64)
-        learned, told = (
+        learned, told, reached = (
             {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
-            for part in ("projection_", "columns_")
+            for part in ("projection_", "columns_", "range_")
         )
         featuriser.projection_ = TextProjection.from_arrays(**learned) if learned else None  # type: ignore[arg-type]  # by name
         featuriser.columns_ = Columns.from_arrays(**told) if told else None  # type: ignore[arg-type]  # by name
+        featuriser.range_ = TrainedRange.from_arrays(reached, featuriser.projection_) if reached else None
         return featuriser

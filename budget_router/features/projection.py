@@ -39,47 +39,43 @@ class TextProjection:
 
     def fit(self, texts: Sequence[str | NgramCounts]) -> Self:
         """Learn from texts, or what `ngram_counts` told of them, which words stand together."""
-        self._learn(_counted(texts))
-        return self
+        return self.fit_counted(counted(texts))
 
-    def fit_transform(self, texts: Sequence[str | NgramCounts]) -> FloatArray:
-        """Learn from texts and project them; their words are counted once."""
-        parts = _counted(texts)
-        self._learn(parts)
-        return np.concatenate([self._placed(part) for part in parts])
-
-    def _learn(self, parts: "list[_Counted]") -> None:
+    def fit_counted(self, parts: "Sequence[Counted]") -> Self:
+        """Learn from texts whose words were counted already."""
         from scipy.sparse import csr_array
         from sklearn.utils.extmath import randomized_svd
 
-        counted = _Counted(*map(np.concatenate, zip(*parts, strict=True)))
-        n_texts = len(counted.size)
-        documents = np.bincount(counted.bucket, minlength=N_BUCKETS)
+        whole = Counted(*map(np.concatenate, zip(*parts, strict=True)))
+        n_texts = len(whole.size)
+        documents = np.bincount(whole.bucket, minlength=N_BUCKETS)
         buckets: IntArray = np.flatnonzero(documents > 1)
         self.buckets_ = buckets if len(buckets) else np.flatnonzero(documents)
         self.idf_ = np.array([math.log((1 + n_texts) / (1 + n_with)) + 1 for n_with in documents[self.buckets_].tolist()])
         self._index()
-        matrix = csr_array(self._weights(counted), shape=(n_texts, len(self.buckets_)))
+        matrix = csr_array(self._weights(whole), shape=(n_texts, len(self.buckets_)))
         n_components = min(self.n_components, *matrix.shape)
         self.axes_: FloatArray = np.empty((len(self.buckets_), 0))
         if n_components:  # texts of signs alone have no words to stand together
             _, _, axes = randomized_svd(matrix, n_components=n_components, random_state=0)
             self.axes_ = np.ascontiguousarray(axes.T)
+        return self
 
     def transform(self, texts: Sequence[str | NgramCounts]) -> FloatArray:
         """Project texts, or their n-gram counts; (n_texts, n_components), rows of unit length, zero where no word is known."""
-        return np.concatenate([self._placed(_counts(part)) for part in _parts(texts)])
+        return np.concatenate([self.place(_counts(part)) for part in _parts(texts)])
 
-    def _placed(self, counted: "_Counted") -> FloatArray:
-        rows = np.zeros((len(counted.size), self.axes_.shape[1]))
-        weights, columns, ends = self._weights(counted)
+    def place(self, part: "Counted") -> FloatArray:
+        """Project texts whose words were counted already."""
+        rows = np.zeros((len(part.size), self.axes_.shape[1]))
+        weights, columns, ends = self._weights(part)
         for row, (begin, end) in zip(rows, pairwise(ends.tolist()), strict=True):
             np.dot(weights[begin:end], self.axes_.take(columns[begin:end], axis=0), out=row)
         length = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
         rows /= np.where(length > _TINY, length, 1.0)
         return rows
 
-    def _weights(self, counted: "_Counted") -> tuple[FloatArray, IntArray, IntArray]:
+    def _weights(self, counted: "Counted") -> tuple[FloatArray, IntArray, IntArray]:
         """Weights and columns of the known buckets of some texts; where each text's begin, and where the last one's end."""
         columns = self._column[counted.bucket]
         is_known = columns >= 0
@@ -93,6 +89,12 @@ class TextProjection:
     def _index(self) -> None:
         self._column = np.full(N_BUCKETS, -1)
         self._column[self.buckets_] = np.arange(len(self.buckets_))
+
+    def documents(self, n_texts: int) -> FloatArray:
+        """(n_buckets,) how many of the `n_texts` that were learned from had each n-gram, 0 of those that are left out."""
+        found = np.zeros(N_BUCKETS)
+        found[self.buckets_] = np.rint((1 + n_texts) * np.exp(1 - self.idf_) - 1)
+        return found
 
     def arrays(self) -> dict[str, FloatArray | IntArray]:
         """What was learned, as arrays."""
@@ -117,7 +119,7 @@ def ngram_counts(text: str) -> Counter[int]:
     return Counter(dict(zip(found.bucket.tolist(), found.times.tolist(), strict=True)))
 
 
-class _Counted(NamedTuple):
+class Counted(NamedTuple):
     """The n-grams of many texts, one text after the other, buckets rising."""
 
     bucket: NDArray[np.int32]
@@ -126,7 +128,8 @@ class _Counted(NamedTuple):
     """(n_texts,) different buckets of each."""
 
 
-def _counted(texts: Sequence[str | NgramCounts]) -> list[_Counted]:
+def counted(texts: Sequence[str | NgramCounts]) -> list[Counted]:
+    """Count the words of texts, some at a time; texts may be counted already."""
     return [_counts(part) for part in _parts(texts)]
 
 
@@ -134,7 +137,7 @@ def _parts(texts: Sequence[str | NgramCounts]) -> list[Sequence[str | NgramCount
     return [texts[start : start + _AT_ONCE] for start in range(0, max(len(texts), 1), _AT_ONCE)]
 
 
-def _counts(texts: Sequence[str | NgramCounts]) -> _Counted:
+def _counts(texts: Sequence[str | NgramCounts]) -> Counted:
     texts = list(texts)  # they may stand in a file
     words = [read(text) if isinstance(text, str) else () for text in texts]
     n_words = np.fromiter(map(len, words), np.intp, len(words))
@@ -153,7 +156,7 @@ def _counts(texts: Sequence[str | NgramCounts]) -> _Counted:
         order = np.argsort(place)
         place, times = place[order], times[order]
     size = np.bincount(place // N_BUCKETS, minlength=len(texts))
-    return _Counted((place % N_BUCKETS).astype(np.int32), times.astype(np.int32), size)
+    return Counted((place % N_BUCKETS).astype(np.int32), times.astype(np.int32), size)
 
 
 class _Hashes(dict[str, int]):

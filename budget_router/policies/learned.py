@@ -10,6 +10,8 @@ from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
 from budget_router.errors import NotEnoughEvidence
 from budget_router.features import Featuriser
+from budget_router.features.ranges import UNKNOWN, OutOfRange, parts_of
+from budget_router.features.strangeness import Strange
 from budget_router.features.tasks import Tasks
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
@@ -72,7 +74,7 @@ class LearnedPolicy(ABC):
         known = table.rows(trained).fetched()
         self.n_trained_ = len(trained)
         self.featuriser_ = Featuriser(self.n_components)
-        features = self.featuriser_.fit_transform(known.structure, known.texts, known.metadata)
+        features = self.featuriser_.fit_transform(known.structure, known.texts, known.metadata, part=parts_of(known.cluster))
         self._fit_models(features, known)
         self.held_out_, own = self._held_out(features, known, trained, table, rng)
         self.curve_ = PriceCurve.of(self.held_out_ if own is None else own, billed=table.cost)
@@ -104,6 +106,14 @@ class LearnedPolicy(ABC):
         texts = [{}] * len(tasks) if tasks.texts is None else tasks.texts
         return self.featuriser_.transform_known(tasks.structure, texts, tasks.metadata)
 
+    def out_of_range(self, table: OutcomeTable, rows: IntArray) -> OutOfRange:
+        """How many tasks, of some rows of a table, are unlike those that trained."""
+        trained = self.featuriser_.range_
+        if trained is None:
+            return UNKNOWN
+        found = [strange for _, strange in table.tasks.map(self._strange_rows, rows) if strange]
+        return OutOfRange.of(found, len(rows), chance=trained.chance(len(rows)) if len(rows) else 0.0)
+
     def choose(self, prediction: Prediction, budget: float, *, floor: float = 0.0) -> Choice:
         """Price the strategies so that the mean spend meets `budget`, none below `floor`."""
         return self.curve_.choose(prediction, budget, floor=floor)
@@ -122,6 +132,9 @@ class LearnedPolicy(ABC):
 
     def _predict_rows(self, tasks: Tasks, _rows: IntArray) -> Prediction:
         return self.predict_known(tasks)
+
+    def _strange_rows(self, tasks: Tasks, _rows: IntArray) -> Strange | None:
+        return self.featuriser_.strange(tasks.structure, tasks.texts, tasks.metadata)
 
     def __getstate__(self) -> dict[str, object]:
         """What another process needs to predict: not what this one was learned from, nor judged by."""
