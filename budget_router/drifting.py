@@ -24,6 +24,7 @@ from budget_router.evaluation.drift import (
 from budget_router.evaluation.inputs import category_moved, number_moved, told_apart
 from budget_router.evidence import Evidence
 from budget_router.features import STRUCTURE_NAMES, Featuriser
+from budget_router.features.ranges import KINDS
 from budget_router.features.texts import chosen_texts
 from budget_router.frames import frame
 from budget_router.ledger import Ledger
@@ -158,7 +159,7 @@ def drift(
     policy, doubt = _policy(ledger, menu, version, unit)
     before = _Window.read(ledger, served, menu, unit, rng, name="reference")
     after = _Window.read(ledger, recent, menu, unit, rng, name="recent")
-    findings = _inputs(before.rows, after.rows, rng, limits)
+    findings = _inputs(before.rows, after.rows, policy, rng, limits)
     old, new = _seen(before, after, policy, rng)
     accuracy, accuracy_doubts = accuracy_drift(before.scores(old), after.scores(new), limits)
     cost, cost_doubts = cost_drift(before.spends(old, policy), after.spends(new, policy), limits)
@@ -167,7 +168,7 @@ def drift(
         before.period,
         after.period,
         concluded([*findings, *accuracy, *cost], limits.significance),
-        tuple(one for one in (doubt, *accuracy_doubts, *cost_doubts) if one),
+        tuple(one for one in (doubt, _range_doubt(policy), *accuracy_doubts, *cost_doubts) if one),
     )
 
 
@@ -190,6 +191,13 @@ def _policy(ledger: Ledger, menu: Menu, version: str | None, unit: Unit) -> tupl
         return policy_from(ledger.registry.load(version), menu, unit=unit), ""
     except ArtifactError as error:
         return None, f"cost is compared with the reference window's bills, not with what is expected: {error}"
+
+
+def _range_doubt(policy: LearnedPolicy | None) -> str:
+    """Why it is not looked at whether tasks are like those that trained the policy."""
+    if policy is None or policy.featuriser_.range_ is not None:
+        return ""
+    return f"the range that trained {policy.version!r} was not saved with it, and is not checked: refresh"
 
 
 class _Window(NamedTuple):
@@ -248,7 +256,9 @@ def _drawn(evidence: Iterable[Evidence], rng: np.random.Generator) -> tuple[list
     return kept, n_decisions
 
 
-def _inputs(before: Rows, after: Rows, rng: np.random.Generator, limits: DriftLimits) -> list[Finding]:
+def _inputs(
+    before: Rows, after: Rows, policy: LearnedPolicy | None, rng: np.random.Generator, limits: DriftLimits
+) -> list[Finding]:
     """Compare the tasks of two windows, each task once: the same one asked again is no other one."""
     first, last = (np.unique(np.array(rows.task_ids), return_index=True)[1] for rows in (before, after))
     found = [
@@ -263,7 +273,21 @@ def _inputs(before: Rows, after: Rows, rng: np.random.Generator, limits: DriftLi
         category_moved("group", *groups, limits=limits),
         *_facts(before, first, after, last, limits),
     ]
+    if policy is not None:
+        likeness = [_likeness(rows, chosen, policy.featuriser_) for rows, chosen in ((before, first), (after, last))]
+        found += [category_moved(f"trained range of {kind}", *(one[kind] for one in likeness), limits=limits) for kind in KINDS]
     return [finding for finding in found if finding is not None]
+
+
+def _likeness(rows: Rows, chosen: IntArray, featuriser: Featuriser) -> dict[str, list[str]]:
+    """Of some tasks, by kind of feature, whether each lies within the range that trained, or where outside."""
+    some = chosen[:: math.ceil(len(chosen) / MOST_TEXTS)]
+    texts = chosen_texts(rows.texts.gathered(), some)
+    strange = featuriser.strange(rows.structure[some], texts, [rows.metadata[row] for row in some.tolist()])
+    labels = {kind: np.full(len(some), "within", dtype=object) for kind in KINDS}
+    for why, is_strange in (strange or {}).items():
+        labels[why.split()[0]][is_strange] = f"outside: {why}"
+    return {kind: found.tolist() for kind, found in labels.items()}
 
 
 def _facts(before: Rows, first: IntArray, after: Rows, last: IntArray, limits: DriftLimits) -> list[Finding | None]:

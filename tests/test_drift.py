@@ -1,6 +1,7 @@
 """What has changed since a policy was learned is found, and what has not, or by too little to matter, is left alone."""
 
 import json
+from copy import copy
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,6 +14,8 @@ from budget_router.errors import NotEnoughEvidence
 from budget_router.evaluation import Revealed
 from budget_router.evaluation.drift import DriftLimits, Estimate, Finding, Shown, accuracy_drift, concluded, cost_drift
 from budget_router.evaluation.inputs import category_moved, number_moved, told_apart
+from budget_router.memory import MemoryRegistry
+from budget_router.policies.artifact import policy_from, record_of
 from budget_router_cli.app import app
 from budget_router_sql import SqlLedger
 
@@ -206,7 +209,8 @@ def test_other_tasks_are_drift_and_the_findings_say_which(served):
     assert found.is_drifting
     drifted = {one.what for one in found.drifted}
     assert {"tasks as a whole", "group", "characters", "instructions"} <= drifted
-    assert not {"single_shot", "longest_number"} & drifted
+    assert {"trained range of structure", "trained range of words"} <= drifted
+    assert not {"single_shot", "longest_number", "trained range of metadata"} & drifted
     assert found.findings[: len(found.drifted)] == found.drifted
     assert len(found.frame()) == len(found.findings)
     panels = found.plot().axes
@@ -239,6 +243,19 @@ def test_without_a_policy_there_is_nothing_to_drift_from_unless_a_window_is_name
     assert named.policy_version is None
     assert any("counts completion_tokens" in doubt for doubt in named.doubts)
     assert not named.is_drifting
+
+
+def test_a_policy_saved_without_its_range_is_not_taken_to_be_within(served):
+    ledger, learned, changed = served
+    old = copy(ledger)
+    old.registry = MemoryRegistry()
+    policy = policy_from(ledger.registry.load(ledger.registry.active_version(MENU.hash)), MENU, unit="completion_tokens")
+    policy.featuriser_.range_ = None
+    old.registry.save(record_of(policy, evidence={}))
+    old.registry.promote(policy.version)
+    found = drift(old, menu=MENU, unit="completion_tokens", reference=(None, learned), since=changed)
+    assert not any("trained range" in one.what for one in found.findings)
+    assert any("was not saved with it, and is not checked: refresh" in doubt for doubt in found.doubts)
 
 
 def test_limits_are_the_caller_s(served):

@@ -87,6 +87,26 @@ def test_a_task_beyond_what_trained_is_out_of_range(policy, table):
     assert [name.split()[0] for name in found.by] == ["structure"]
 
 
+def test_a_candidate_whose_later_tasks_are_unlike_those_that_trained_is_kept_and_it_is_said_in_what(policy, table):
+    unlike = np.arange(500) % 4 == 0
+    texts = [f"Wieviel ergibt das, lieber Rechner {row}?" if unlike[row] else text for row, text in enumerate(table.texts)]
+    facts = [{"kind": "riddle"} if unlike[row] else known for row, known in enumerate(table.metadata)]
+    other = replace(table, texts=tuple(texts), metadata=tuple(facts))
+
+    as_it_is, changed = (
+        next(
+            condition
+            for condition in Gate().judge(judged(Trial.later(policy, later, 70.0), BUDGET, incumbent=None)).conditions
+            if condition.name == "range"
+        )
+        for later in (table, other)
+    )
+
+    assert as_it_is.is_met
+    assert changed.found == pytest.approx(0.25, abs=0.01)
+    assert changed.sentence.startswith("out of range 25.0 % > 5.0 % (metadata 'kind' (a new value) 25.0 %, words 25.0 %")
+
+
 # --- beside the policy that serves
 
 

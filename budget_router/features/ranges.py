@@ -20,6 +20,9 @@ from budget_router.features.reach import Reach
 from budget_router.features.strangeness import N_PARTS, Strange, n_beyond
 from budget_router.features.structure import Structure
 
+KINDS = ("structure", "words", "metadata")
+"""Of features; what is told of a task out of range begins with one."""
+
 
 class OutOfRange(NamedTuple):
     """How many of some tasks lie outside the range that training has seen."""
