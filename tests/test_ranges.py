@@ -7,7 +7,7 @@ import pytest
 
 from budget_router.features import Featuriser, OutOfRange, structural_features
 from budget_router.features.familiarity import Familiarity
-from budget_router.features.known_facts import KnownFacts
+from budget_router.features.known_facts import LEAST_BEYOND, KnownFacts
 from budget_router.features.projection import N_BUCKETS, Counted, counted
 from budget_router.features.ranges import TrainedRange, parts_of
 from budget_router.features.strangeness import LEVEL, n_beyond
@@ -102,7 +102,8 @@ def test_of_tasks_that_could_have_trained_no_more_are_out_of_range_than_the_law_
         shares.append(outside(trained, log.rows(order[n_trained : n_trained + n_new])).share)
         n_over += shares[-1] > trained.chance(n_new)
     standard_error = np.std(shares) / np.sqrt(n_splits)
-    assert np.mean(shares) < 3 * max(LEVEL, 1 / (n_trained + 1)) + 4 * standard_error
+    bound = sum(max(LEVEL, n_at_least / (n_trained + 1)) for n_at_least in (1, 1, 1 + LEAST_BEYOND))
+    assert np.mean(shares) < bound + 4 * standard_error
     assert n_over < 0.01 * n_splits + 4 * np.sqrt(0.01 * n_splits)
 
 
@@ -113,7 +114,19 @@ def test_chance_asks_for_less_the_longer_the_log(trained):
 
 
 def test_beside_each_other_few_of_those_that_trained_are_strange(trained):
-    assert trained.held_out_.share <= 3 * LEVEL
+    assert trained.held_out_.share <= (2 * n_beyond(N_TRAINED) + LEAST_BEYOND) / N_TRAINED
+
+
+def test_many_facts_together_make_no_more_tasks_strange_than_the_law_says():
+    rng, n_splits, n_trained, n_new = np.random.default_rng(8), 30, 250, 250
+    frequency = 1 / (np.arange(200) + 1) ** 3.0
+    shares = []
+    for _ in range(n_splits):
+        drawn = rng.choice(200, (n_trained + n_new, 20), p=frequency / frequency.sum())  # each name has values that come but once
+        facts = [{f"name {column}": f"value {value}" for column, value in enumerate(row)} for row in drawn.tolist()]
+        strange = KnownFacts().fit(facts[:n_trained], parts_of(np.arange(n_trained))).strange(facts[n_trained:])
+        shares.append(OutOfRange.of([strange], n_new).share)
+    assert np.mean(shares) < (1 + LEAST_BEYOND) / (n_trained + 1) + 4 * np.std(shares) / np.sqrt(n_splits)
 
 
 def test_what_only_its_own_thread_says_does_not_make_a_word_known():

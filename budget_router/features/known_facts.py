@@ -11,13 +11,15 @@ import numpy as np
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.features.columns import Facts, hashed, is_nan, named, tamed
 from budget_router.features.reach import LEAST_MARGIN, beyond
-from budget_router.features.strangeness import N_PARTS, BoolArray, Strange, n_beyond
+from budget_router.features.strangeness import N_PARTS, BoolArray, Strange, limit_of
 from budget_router.task import MetadataValue
 
 MOST_NAMES = 64
 """Names that are looked at, those known of most tasks: as many as there are columns of categories at most."""
 MOST_VALUES = 1000
 """Different texts of one name that are kept; of more any text may come."""
+LEAST_BEYOND = 2
+"""Trained tasks that may bear a sign which is heeded, however few there are: else one rare value would have nothing heeded."""
 _MOST_SHARED = 4096
 """Facts of which is remembered what is strange, of those that tasks have in common."""
 
@@ -55,9 +57,9 @@ class KnownFacts:
     new text, or a number that lies beyond the others by more than a tenth of their reach, both as `sign(x) · log(1 + |x|)`.
 
     What is new by nature says nothing: a ticket's own number, a fact that comes and goes. So each of these signs is counted on
-    the trained tasks, beside all parts of the log but their own, and the rarest signs are heeded, as long as no more than
-    `n_beyond` of the tasks bear any. A name that no trained task had changes no decision, and is not strange. Facts may be
-    secret: as in `Columns`, what is kept of them holds no text.
+    the trained tasks, each told beside all parts of the log but its own. The rarer the sign that a task bears is in the other
+    parts, the stranger the task: signs are heeded that are rarer than `limit_of` says. A name that no trained task had changes
+    no decision, and is not strange. Facts may be secret: as in `Columns`, what is kept of them holds no text.
     """
 
     def fit(self, metadata: Sequence[Facts], part: IntArray) -> Self:
@@ -83,7 +85,7 @@ class KnownFacts:
             if 0 < len(texts) <= MOST_VALUES:
                 values[place] = texts
                 signs.append(_Sign(place, _Ask.VALUE, _only_there(code, rows, part, len(texts))))
-        self._heed(signs, n_tasks)
+        self._heed(signs, part)
         known = [
             hashed(named(kept[place], text)) for place, texts in values.items() if self.asks_[place, _Ask.VALUE] for text in texts
         ]
@@ -91,18 +93,18 @@ class KnownFacts:
         self._index()
         return self
 
-    def _heed(self, signs: Sequence[_Sign], n_tasks: int) -> None:
-        """Heed the rarest signs."""
+    def _heed(self, signs: Sequence[_Sign], part: IntArray) -> None:
+        """Heed the signs that are rare enough for as few trained tasks to bear one as are to be called strange."""
+        rarity = np.full(len(part), np.inf)
+        for sign in signs:
+            within = part[sign.rows]
+            n_elsewhere = len(within) - np.bincount(within, minlength=N_PARTS)[within]
+            rarity[sign.rows] = np.minimum(rarity[sign.rows], n_elsewhere)
+        limit = -limit_of(-rarity, least=LEAST_BEYOND)
         self.asks_: IntArray = np.zeros((len(self.names_), len(_Ask)), dtype=np.int64)
-        is_strange = np.zeros(n_tasks, dtype=np.bool_)
-        for sign in sorted(signs, key=lambda sign: len(sign.rows)):
-            joined = is_strange.copy()
-            joined[sign.rows] = True
-            if joined.sum() > n_beyond(n_tasks):
-                continue
-            is_strange = joined
-            self.asks_[sign.name, sign.ask] = 1
-        self.held_out_: Strange = {"metadata": is_strange}
+        for sign in signs:
+            self.asks_[sign.name, sign.ask] = len(sign.rows) < limit
+        self.held_out_: Strange = {"metadata": rarity < limit}
 
     def strange(self, metadata: Sequence[Facts]) -> Strange:
         """Tasks whose facts training did not know, by name and by what is strange about it."""

@@ -1,8 +1,8 @@
 """The range that training has seen, by kind of feature: structure, words, and what else is known of a task.
 
 Each kind has a measure of its own, and a limit that tasks like those that trained pass with a probability of at most
-max(`LEVEL`, 1 / (n + 1)), n being how many trained; see `budget_router.features.strangeness`. So of such tasks at most three
-times as many are out of range: 1.5 % where 200 or more trained.
+max(`LEVEL`, 1 / (n + 1)), of metadata max(`LEVEL`, 3 / (n + 1)), n being how many trained; see
+`budget_router.features.strangeness`. So of such tasks at most 1.5 % are out of range where 600 or more trained, 2.5 % of 200.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.features.columns import Facts
 from budget_router.features.familiarity import Familiarity
-from budget_router.features.known_facts import KnownFacts
+from budget_router.features.known_facts import LEAST_BEYOND, KnownFacts
 from budget_router.features.projection import Counted, TextProjection
 from budget_router.features.reach import Reach
 from budget_router.features.strangeness import N_PARTS, Strange, n_beyond
@@ -94,8 +94,9 @@ class TrainedRange:
         """
         from scipy.special import nbdtrc
 
-        n_kinds = sum(one is not None for one in (self.structure_, self.words_, self.facts_))
-        n_successes = n_kinds * (n_beyond(self.n_tasks_) + 1)
+        n_successes = (1 + (self.words_ is not None)) * (n_beyond(self.n_tasks_) + 1)
+        if self.facts_ is not None:
+            n_successes += n_beyond(self.n_tasks_, least=LEAST_BEYOND) + 1
         by_chance = nbdtrc(np.arange(n_tasks), n_successes, self.n_tasks_ / (self.n_tasks_ + n_tasks))
         return float((by_chance > _RISK).sum()) / n_tasks
 
