@@ -194,7 +194,7 @@ def test_of_few_tasks_as_many_may_be_out_of_range_as_chance_puts_there():
 def test_a_candidate_that_does_not_tell_what_trained_it_is_not_within_range():
     condition = ranged(NOT_KNOWN)
     assert (condition.is_met, condition.found) == (False, None)
-    assert condition.sentence == "out of range not known: the candidate does not tell what trained it"
+    assert condition.sentence == "out of range not known: nothing was judged, or the candidate does not tell what trained it"
     assert json.loads(json.dumps(replace(GOOD, out_of_range=NOT_KNOWN).facts(), allow_nan=False))["out_of_range"] is None
 
 

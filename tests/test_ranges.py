@@ -9,8 +9,8 @@ from budget_router.features import Featuriser, OutOfRange, structural_features
 from budget_router.features.familiarity import Familiarity
 from budget_router.features.known_facts import LEAST_BEYOND, KnownFacts
 from budget_router.features.projection import N_BUCKETS, Counted, counted
-from budget_router.features.ranges import TrainedRange, parts_of
-from budget_router.features.strangeness import LEVEL, n_beyond
+from budget_router.features.ranges import TrainedRange
+from budget_router.features.strangeness import LEVEL, N_PARTS, n_beyond
 from budget_router.policies import ValuePolicy
 from budget_router.policies.artifact import policy_from, record_of
 from tests.test_policies import MENU, arrays_of, forged, learned
@@ -59,8 +59,7 @@ class Log(NamedTuple):
         return Log(self.structure[chosen], [self.texts[row] for row in chosen], [self.facts[row] for row in chosen])
 
     def trained(self):
-        part = parts_of(np.arange(len(self.texts)))
-        return TrainedRange().fit(self.structure, counted(self.texts), self.facts, part)
+        return TrainedRange().fit(self.structure, counted(self.texts), self.facts, np.arange(len(self.texts)))
 
 
 def outside(trained, log):
@@ -124,7 +123,7 @@ def test_many_facts_together_make_no_more_tasks_strange_than_the_law_says():
     for _ in range(n_splits):
         drawn = rng.choice(200, (n_trained + n_new, 20), p=frequency / frequency.sum())  # each name has values that come but once
         facts = [{f"name {column}": f"value {value}" for column, value in enumerate(row)} for row in drawn.tolist()]
-        strange = KnownFacts().fit(facts[:n_trained], parts_of(np.arange(n_trained))).strange(facts[n_trained:])
+        strange = KnownFacts().fit(facts[:n_trained], np.arange(n_trained) % N_PARTS).strange(facts[n_trained:])
         shares.append(OutOfRange.of([strange], n_new).share)
     assert np.mean(shares) < (1 + LEAST_BEYOND) / (n_trained + 1) + 4 * np.std(shares) / np.sqrt(n_splits)
 
@@ -134,13 +133,22 @@ def test_what_only_its_own_thread_says_does_not_make_a_word_known():
     texts = np.concatenate([rng.choice(rng.integers(0, N_BUCKETS, 60), (4, 40)) for _ in range(2 * n_threads)])
     trained, new = (words_in(half) for half in np.split(texts, 2))
     thread = np.repeat(np.arange(n_threads), 4)
-    by_thread, by_text = (Familiarity().fit(trained, parts_of(one)) for one in (thread, np.arange(4 * n_threads)))
+    by_thread, by_text = (Familiarity().fit(trained, one % N_PARTS) for one in (thread, np.arange(4 * n_threads)))
     assert by_thread.strange(new)["words"].mean() < 0.02
     assert by_text.strange(new)["words"].mean() > 0.5
 
 
-def test_a_log_of_one_cluster_tells_no_range():
-    assert parts_of(np.zeros(50, dtype=np.intp)) is None
+def test_a_log_of_one_cluster_tells_no_range(log):
+    featuriser = Featuriser(2)
+    featuriser.fit_transform(*log.rows(np.arange(30)), cluster=np.zeros(30, dtype=np.intp))
+    assert featuriser.range_ is None
+    assert featuriser.strange(*log) is None
+
+
+def test_chance_counts_threads_not_their_tasks(log):
+    by_task, by_thread = (TrainedRange().fit(log.structure, None, None, np.arange(N_TRAINED) // size) for size in (1, 15))
+    assert by_task.chance(150) < 0.05 < by_thread.chance(10)
+    assert by_thread.chance(10) <= 1.0
 
 
 # --- tasks unlike them
@@ -158,7 +166,7 @@ def test_of_a_long_log_that_has_hit_every_bucket_a_stranger_is_told_by_how_rare_
     usual = rng.choice(N_BUCKETS, (8000, size), p=frequency / frequency.sum())
     odd = rng.integers(0, N_BUCKETS, (300, size))
 
-    words = Familiarity().fit(words_in(usual[:7000]), np.arange(7000) % 20)
+    words = Familiarity().fit(words_in(usual[:7000]), np.arange(7000) % N_PARTS)
     assert (np.bincount(usual[:7000].ravel(), minlength=N_BUCKETS) > 1).mean() > 0.9
     assert words.strange(words_in(usual[7000:]))["words"].mean() < 4 * LEVEL
     assert words.strange(words_in(odd))["words"].mean() > 0.5
@@ -210,7 +218,7 @@ def test_what_was_erased_is_not_strange(trained, log):
 
 def test_a_range_is_read_back_and_tells_the_same(log):
     featuriser = Featuriser(2)
-    featuriser.fit_transform(*log, part=parts_of(np.arange(N_TRAINED)))
+    featuriser.fit_transform(*log, cluster=np.arange(N_TRAINED))
     again = Featuriser.from_arrays(featuriser.arrays())
     assert again.version == featuriser.version
     for new in (fresh(), fresh(language=FOREIGN), fresh(team="west", context=1e9)):

@@ -175,7 +175,7 @@ class Gate(Word):
             sign="≤",
             limit=max(self.max_out_of_range, found.chance),
             shown=_percent,
-            reason="the candidate does not tell what trained it",
+            reason="nothing was judged, or the candidate does not tell what trained it",
         )
         named = [f"{label} {_percent(share, 0)}" for label, share in list(found.by.items())[:_MOST_NAMED]]
         if len(found.by) > len(named):

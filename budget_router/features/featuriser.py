@@ -24,11 +24,11 @@ class Featuriser:
         n_components: width of the text projection.
     """
 
+    range_: TrainedRange | None
+    """`None` where it was not learned: by `fit`, or by an earlier version."""
+
     def __init__(self, n_components: int = 24) -> None:
         self.n_components = n_components
-
-    range_: TrainedRange | None
-    """`None` where it was not learned, by `fit` or by an earlier version."""
 
     def fit(
         self, structure: Structure, texts: Sequence[str | NgramCounts] | None, metadata: Sequence[Facts] | None = None
@@ -49,7 +49,7 @@ class Featuriser:
         texts: Sequence[str | NgramCounts] | None,
         metadata: Sequence[Facts] | None = None,
         *,
-        part: IntArray | None = None,
+        cluster: IntArray | None = None,
     ) -> FloatArray:
         """Learn as `fit` does, and give the features of the same tasks; the words of their texts are counted once.
 
@@ -57,14 +57,17 @@ class Featuriser:
             structure: as of `fit`.
             texts: as of `fit`.
             metadata: as of `fit`.
-            part: (n_tasks,) of tasks that are left out together, as `parts_of` tells, to learn the range of them as well.
+            cluster: (n_tasks,) number of each task's cluster, from 0, to learn the range of the tasks as well; of one cluster it
+                is not learned.
         """
         self.centre_, self.scale_ = centre_and_scale(structure)
         columns = Columns().fit(metadata or ())
         self.columns_ = columns if columns.width else None
         words = None if texts is None else counted(texts)
         self.projection_ = None if words is None else TextProjection(self.n_components).fit_counted(words)
-        self.range_ = None if part is None else TrainedRange().fit(structure, words, metadata, part)
+        self.range_ = None
+        if cluster is not None and len(cluster) and np.ptp(cluster):
+            self.range_ = TrainedRange().fit(structure, words, metadata, cluster)
         placed = None if words is None or self.projection_ is None else np.concatenate([*map(self.projection_.place, words)])
         return self._joined(structure, placed, metadata)
 

@@ -54,6 +54,7 @@ _RISK = 0.01
 WITHIN = OutOfRange()
 """All tasks lie within."""
 UNKNOWN = OutOfRange(math.nan)
+"""Nothing was looked at, or there is nothing to look at it by."""
 
 
 class TrainedRange:
@@ -65,7 +66,7 @@ class TrainedRange:
     """`None` where nothing was known beside."""
 
     def fit(
-        self, structure: Structure, texts: Sequence[Counted] | None, metadata: Sequence[Facts] | None, part: IntArray
+        self, structure: Structure, texts: Sequence[Counted] | None, metadata: Sequence[Facts] | None, cluster: IntArray
     ) -> Self:
         """Learn from what tasks are known by.
 
@@ -73,8 +74,9 @@ class TrainedRange:
             structure: (n_tasks, n_structural_features).
             texts: counted words of the same tasks; `None` where none were kept.
             metadata: of the same tasks; `None` where nothing is known of any.
-            part: (n_tasks,) of tasks that are left out together, of `N_PARTS`; at least two.
+            cluster: (n_tasks,) number of each task's cluster, from 0; tasks of one are left out together, and there are several.
         """
+        part = cluster % N_PARTS
         self.structure_ = Reach().fit(structure, part)
         self.words_ = None if texts is None else Familiarity().fit(texts, part)
         self.facts_ = KnownFacts().fit(metadata, part) if metadata and any(metadata) else None
@@ -82,23 +84,25 @@ class TrainedRange:
             label: rows for one in (self.structure_, self.words_, self.facts_) if one for label, rows in one.held_out_.items()
         }
         self.held_out_ = OutOfRange.of([held_out], len(structure))
-        self.n_tasks_ = len(structure)
+        self.n_tasks_, self.n_clusters_ = len(structure), len(np.unique(cluster))
         return self
 
-    def chance(self, n_tasks: int) -> float:
-        """Share of so many tasks like those that trained that is passed by chance in one log of a hundred.
+    def chance(self, n_clusters: int) -> float:
+        """Share of so many clusters like those that trained that is passed by chance in one log of a hundred.
 
-        Of n trained tasks and m new ones that are alike, each order of strangeness is as likely. So as many new ones come before
-        the k-th trained one as there are failures before the k-th success, at odds of n to m: the negative binomial law, all but
-        for drawing without return. The kinds' counts are added as if they knew nothing of each other.
+        Of n trained clusters and m new ones that are alike, each order of strangeness is as likely. So as many new ones come
+        before the k-th trained one as there are failures before the k-th success, at odds of n to m: the negative binomial law,
+        all but for drawing without return. The kinds' counts are added as if they knew nothing of each other; the tasks of a
+        cluster are taken to be strange together, which is more than they may be.
         """
         from scipy.special import nbdtrc
 
-        n_successes = (1 + (self.words_ is not None)) * (n_beyond(self.n_tasks_) + 1)
+        n_trained = self.n_clusters_
+        n_successes = (1 + (self.words_ is not None)) * (n_beyond(n_trained) + 1)
         if self.facts_ is not None:
-            n_successes += n_beyond(self.n_tasks_, least=LEAST_BEYOND) + 1
-        by_chance = nbdtrc(np.arange(n_tasks), n_successes, self.n_tasks_ / (self.n_tasks_ + n_tasks))
-        return float((by_chance > _RISK).sum()) / n_tasks
+            n_successes += n_beyond(n_trained, least=LEAST_BEYOND) + 1
+        by_chance = nbdtrc(np.arange(n_clusters), n_successes, n_trained / (n_trained + n_clusters))
+        return float((by_chance > _RISK).sum()) / n_clusters
 
     def strange(self, structure: Structure, texts: Sequence[Counted] | None, metadata: Sequence[Facts] | None) -> Strange:
         """Whether tasks are out of range, by each way in which any is; what is not known of a task is not strange."""
@@ -110,7 +114,7 @@ class TrainedRange:
         """What was learned, as arrays."""
         kinds = ("structure", self.structure_), ("words", self.words_), ("facts", self.facts_)
         arrays = {f"{kind}_{name}": array for kind, one in kinds if one for name, array in one.arrays().items()}
-        return {**arrays, "n_tasks": np.array([self.n_tasks_])}
+        return {**arrays, "n_tasks": np.array([self.n_tasks_]), "n_clusters": np.array([self.n_clusters_])}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, FloatArray | IntArray], projection: TextProjection | None) -> Self:
@@ -120,7 +124,7 @@ class TrainedRange:
             for kind in ("structure_", "words_", "facts_")
         )
         found = cls()
-        found.n_tasks_ = _number(arrays["n_tasks"])
+        found.n_tasks_, found.n_clusters_ = _number(arrays["n_tasks"]), _number(arrays["n_clusters"])
         found.structure_ = Reach.from_arrays(structure)
         found.words_ = Familiarity.from_arrays(words, found.n_tasks_, projection) if words and projection else None
         found.facts_ = KnownFacts.from_arrays(facts) if facts else None
@@ -131,8 +135,3 @@ def _number(array: FloatArray | IntArray) -> int:
     if array.shape != (1,) or array.dtype.kind != "i" or array[0] < 1:
         raise ValueError(f"a range of {array.tolist()} tasks")
     return int(array[0])
-
-
-def parts_of(cluster: IntArray) -> IntArray | None:
-    """(n_tasks,) which part of a log each task is in, whole clusters in one; `None` where there is but one cluster."""
-    return cluster % N_PARTS if len(cluster) and cluster.min() != cluster.max() else None

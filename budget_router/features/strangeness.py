@@ -7,7 +7,7 @@ beside all of training it is no stranger than beside a part of it, and among n +
 Where `least` of the n may lie beyond in any case, it is max(LEVEL, (1 + least) / (n + 1)).
 
 Reference: Barber, Candès, Ramdas and Tibshirani (2021), Predictive inference with the jackknife+, Annals of Statistics 49(1),
-section 2.2, whose jackknife-minmax this is.
+whose jackknife-minmax this is.
 """
 
 import math

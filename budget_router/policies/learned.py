@@ -10,7 +10,7 @@ from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Unit
 from budget_router.errors import NotEnoughEvidence
 from budget_router.features import Featuriser
-from budget_router.features.ranges import UNKNOWN, OutOfRange, parts_of
+from budget_router.features.ranges import UNKNOWN, OutOfRange
 from budget_router.features.strangeness import Strange
 from budget_router.features.tasks import Tasks
 from budget_router.menu import Menu
@@ -74,7 +74,7 @@ class LearnedPolicy(ABC):
         known = table.rows(trained).fetched()
         self.n_trained_ = len(trained)
         self.featuriser_ = Featuriser(self.n_components)
-        features = self.featuriser_.fit_transform(known.structure, known.texts, known.metadata, part=parts_of(known.cluster))
+        features = self.featuriser_.fit_transform(known.structure, known.texts, known.metadata, cluster=known.cluster)
         self._fit_models(features, known)
         self.held_out_, own = self._held_out(features, known, trained, table, rng)
         self.curve_ = PriceCurve.of(self.held_out_ if own is None else own, billed=table.cost)
@@ -109,10 +109,10 @@ class LearnedPolicy(ABC):
     def out_of_range(self, table: OutcomeTable, rows: IntArray) -> OutOfRange:
         """How many tasks, of some rows of a table, are unlike those that trained."""
         trained = self.featuriser_.range_
-        if trained is None:
+        if trained is None or not len(rows):
             return UNKNOWN
         found = [strange for _, strange in table.tasks.map(self._strange_rows, rows) if strange]
-        return OutOfRange.of(found, len(rows), chance=trained.chance(len(rows)) if len(rows) else 0.0)
+        return OutOfRange.of(found, len(rows), chance=trained.chance(len(np.unique(table.cluster[rows]))))
 
     def choose(self, prediction: Prediction, budget: float, *, floor: float = 0.0) -> Choice:
         """Price the strategies so that the mean spend meets `budget`, none below `floor`."""
