@@ -32,6 +32,8 @@ class Body(NamedTuple):
     """Its first step alone, where that asks a model that offers several generations."""
     rest: Chain | None
     """The steps after that."""
+    model: str | None
+    """Name of the model that the whole of it is, but for what is bound to it."""
 
     def at_once(self, n_samples: int) -> Chain:
         """Draws several samples in one request; gives a list of outputs, and errors where `rest` failed on a reply."""
@@ -111,7 +113,8 @@ class BudgetedChain:
         steps = [rewritten(step, change, sampling.instruction) for step in (first, *others)]
         is_fixed = not any(isinstance(node, DynamicRunnable) for node in nodes_of(first))
         offers = is_fixed and asks(first) and all(map(offers_several, models_of(steps[0])))
-        return Body(in_sequence(steps), steps[0] if offers else None, in_sequence(steps[1:]) if others else None)
+        whole = in_sequence(steps)
+        return Body(whole, steps[0] if offers else None, in_sequence(steps[1:]) if others else None, _model_of(whole))
 
 
 class Samples:
@@ -150,10 +153,7 @@ class Samples:
 
     def asks(self, sampling: Sampling) -> str | None:
         """Name of the model that the chain is, but for what is bound to it."""
-        step = self._bodies[sampling].whole
-        while type(step) is RunnableBinding:  # those that inherit from it have runs of their own
-            step = step.bound
-        return (model_name(step) or type(step).__name__) if isinstance(step, BaseChatModel) else None
+        return self._bodies[sampling].model
 
     def width(self, sampling: Sampling) -> int:
         """As many as one request gives, where the chain's model offers several."""
@@ -199,6 +199,12 @@ class Samples:
 
     def _prompt(self, sampling: Sampling) -> Any:
         return self._prompts[id(self.chains[sampling])]
+
+
+def _model_of(step: Chain) -> str | None:
+    while type(step) is RunnableBinding:  # those that inherit from it have runs of their own
+        step = step.bound
+    return (model_name(step) or type(step).__name__) if isinstance(step, BaseChatModel) else None
 
 
 def _check_route(chain: Chain, other: BaseChatModel) -> None:
