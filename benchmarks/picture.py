@@ -6,7 +6,7 @@ from pathlib import Path
 
 from budget_router.reports import to_svg
 from budget_router_cli.recording import load_recording
-from budget_router_cli.story import DEFAULT_BUDGET, tell
+from budget_router_cli.story import DEFAULT_BUDGET, demo
 from budget_router_cli.telling import frontier_of, verdict
 
 
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        story = tell(
+        story = demo(
             DEFAULT_BUDGET, recording=load_recording(), seed=0, n_seeds=options.seeds, out=Path(folder), progress=lambda *_: None
         )
     svg = to_svg(frontier_of(story).plot(), prefix="frontier", title=verdict(story))

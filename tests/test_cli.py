@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 from world import MENU, serve, tasks
 
-from budget_router import Budget, BudgetRouter, load_policy
+from budget_router import Budget, BudgetRouter, load_policy, saved_policies
 from budget_router_cli.app import app
 from budget_router_sql import SqlLedger
 
@@ -49,6 +49,13 @@ def test_the_demo_leaves_a_page_and_a_ledger(told):
 
     assert (folder / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert (folder / "spend.db").read_bytes().startswith(b"SQLite format 3\0")
+
+
+def test_the_demo_says_what_the_gate_makes_of_its_policy(told):
+    with SqlLedger(f"sqlite:///{told[0] / 'spend.db'}") as ledger:
+        (saved,) = saved_policies(ledger, menu=ledger.latest().menu)
+
+    assert ("the gate would wait" in told[1]["gate"]) is not saved.evidence["verdict"]["is_passed"]
 
 
 # --- learning again

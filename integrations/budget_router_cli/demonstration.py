@@ -36,7 +36,7 @@ def demo(
         raise InvalidInput(f"the demo's recording is priced in completion tokens, not {average.unit}: say --budget 22")
     with progress_bars() as progress:
         replayed = recording.load_recording() if log is None else _recorded(log, answer)
-        told = story.tell(average, recording=replayed, seed=seed, n_seeds=seeds, out=out, progress=progress)
+        told = story.demo(average, recording=replayed, seed=seed, n_seeds=seeds, out=out, progress=progress)
     command = f"budget-router demo --budget {average.per_task:g} --seed {seed} --seeds {seeds}"
     if log is not None:
         command += f" --log {log} --answer {answer.value}"
@@ -46,7 +46,7 @@ def demo(
         return
     console = console_of()
     console.print(telling.table(told))
-    console.print(f"\n{telling.verdict(told)}", highlight=False)
+    console.print(f"\n{telling.verdict(told)}\n{telling.gate(told)}", highlight=False)
     console.print(
         f"\nIn {told.seconds:.0f} s. Look next at\n  {out / 'report.html'}   the pictures\n  {out / 'spend.db'}      "
         f"every decision, call and outcome\n  budget-router policies --ledger sqlite:///{out / 'spend.db'}",

@@ -66,7 +66,7 @@ class Story:
         return float(np.mean(spend)), float(np.mean(score))
 
 
-def tell(budget: Budget, *, recording: Recording, seed: int, n_seeds: int, out: Path, progress: Progress) -> Story:
+def demo(budget: Budget, *, recording: Recording, seed: int, n_seeds: int, out: Path, progress: Progress) -> Story:
     """Run the demo; leaves `spend.db` in `out`, in place of an earlier demo's.
 
     Args:

@@ -28,6 +28,15 @@ def verdict(story: Story) -> str:
     )
 
 
+def gate(story: Story) -> str:
+    """What the gate says of the candidate, which the story promotes in any case."""
+    said = story.refreshed.verdict
+    if said.is_passed:
+        return "The gate passes it."
+    conditions = "; ".join(condition.sentence for condition in said.failed)
+    return f"After so few decisions the gate would wait, and so would `budget-router refresh`: {conditions}."
+
+
 def table(story: Story) -> Table:
     """Everyone at their spend, dearest rivals included; one bold line for us."""
     ours = story.at_budget
@@ -59,6 +68,7 @@ def as_json(story: Story) -> dict[str, Any]:  # Any: JSON
     """The figures for machines."""
     return {
         "verdict": verdict(story),
+        "gate": gate(story),
         "unit": story.budget.unit,
         "seed": story.seed,
         "n_seeds": story.n_seeds,
