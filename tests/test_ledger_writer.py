@@ -30,7 +30,7 @@ from budget_router_sql import SqlLedger
 from budget_router_sql import writer as writing
 from budget_router_sql.entries import Entry, closed, decided, noted, opened
 from budget_router_sql.hashed_text import HashedText
-from budget_router_sql.writer import Writer, tell_nothing
+from budget_router_sql.writer import Writer
 from tests.commits import commits_of
 
 
@@ -359,9 +359,9 @@ def test_what_nobody_waits_for_outlasts_who_took_it_along(error, monkeypatch):
     writer.enqueue(lambda: ENTRY)
     other = noted(example_settlement())
     with pytest.raises(type(error)):
-        writer.write(other, tell_nothing)
+        writer.write(other, None)
     assert gate.written == []
-    writer.write(other, tell_nothing)
+    writer.write(other, None)
     assert gate.written == [ENTRY, other]
     writer.close()
 
@@ -377,7 +377,7 @@ def test_what_is_left_as_a_ledger_is_closed_is_counted(caplog, monkeypatch):
     writer.close()
     assert "3 records were never written, the database is away (it is away)" in caplog.text
     with pytest.raises(LedgerUnavailable, match="was closed"):
-        writer.submit(ENTRY, tell_nothing)
+        writer.submit(ENTRY, None)
 
 
 def test_a_fault_of_ours_is_told_to_who_waits_and_the_thread_goes_on():
@@ -391,8 +391,8 @@ def test_a_fault_of_ours_is_told_to_who_waits_and_the_thread_goes_on():
 
     writer = Writer(write, name="the ledger")
     with pytest.raises(RuntimeError, match="a fault"):
-        writer.submit(ENTRY, tell_nothing).result()
-    assert writer.submit(ENTRY, tell_nothing).result() is None
+        writer.submit(ENTRY, None).result()
+    assert writer.submit(ENTRY, None).result() is None
     writer.close()
 
 

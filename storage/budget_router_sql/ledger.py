@@ -21,7 +21,7 @@ from budget_router.paces import Paces
 from budget_router.records import Call, Decision, LoggedDecision, Outcome, Settlement, Solve, now
 from budget_router.task import Task
 from budget_router_sql.backend import backend_of
-from budget_router_sql.batches import MANY_DECISIONS, Answer, Batches
+from budget_router_sql.batches import MANY_DECISIONS, Batches
 from budget_router_sql.caps import SqlShelves
 from budget_router_sql.durability import Durability
 from budget_router_sql.engine import BUSY_SECONDS, Database
@@ -38,7 +38,7 @@ from budget_router_sql.schema import decisions, erasures, meta, outcomes, task_n
 from budget_router_sql.solves import SqlSolves
 from budget_router_sql.spilling import Spilling
 from budget_router_sql.spool import Spool, known_salt
-from budget_router_sql.writer import Writer, drain_on_sigterm, tell_nothing
+from budget_router_sql.writer import Writer, drain_on_sigterm
 
 StoreText = Literal["full", "hash", "none"]
 """What is kept of a task's text: all; salted counts of its n-grams, which a policy still learns its words from; or nothing."""
@@ -153,7 +153,7 @@ class SqlLedger:
         if self._is_queued:
             return self._queued(decision, task, menu)
         _check_menu(decision, menu)
-        return self._writer.write(self._decided(decision, task, menu), partial(_standing, decision))
+        return self._writer.write(self._decided(decision, task, menu), decision)
 
     def open_call(self, call: Call) -> None:
         """Note that a model is about to be called; raises UnknownDecision if nothing decided it."""
@@ -202,23 +202,23 @@ class SqlLedger:
         if self._is_queued:
             return self._queued(decision, task, menu, opens)
         _check_menu(decision, menu)
-        return await self._writer.awrite(self._decided(decision, task, menu, opens), partial(_standing, decision))
+        return await self._writer.awrite(self._decided(decision, task, menu, opens), decision)
 
     async def arecord_settlement(self, settlement: Settlement) -> None:
         """Do as `record_settlement`, in a coroutine, as above."""
         if self._is_queued:
             self.record_settlement(settlement)
         else:
-            await self._writer.awrite(noted(settlement), tell_nothing)
+            await self._writer.awrite(noted(settlement), None)
 
     def submit_decision(self, decision: Decision, task: Task, menu: Menu) -> Future[Decision]:
         """Hand in a decision; the future holds the one that stands under its id, once that is as durable as was promised."""
         _check_menu(decision, menu)
-        return self._writer.submit(self._decided(decision, task, menu), partial(_standing, decision))
+        return self._writer.submit(self._decided(decision, task, menu), decision)
 
     def submit(self, record: Record) -> Future[None]:
         """Hand in a call, opened or closed by its status, a settlement or an outcome; the future tells when it is kept."""
-        return self._writer.submit(noted(record), tell_nothing)
+        return self._writer.submit(noted(record), None)
 
     def decision(self, decision_id: str) -> LoggedDecision:
         """All that is known of one decision; raises UnknownDecision."""
@@ -346,7 +346,7 @@ class SqlLedger:
         if self._is_queued:
             self._writer.enqueue(lambda: entry)
         else:
-            self._writer.write(entry, tell_nothing)
+            self._writer.write(entry, None)
 
     @contextmanager
     def _erasing(self) -> Iterator[Connection]:
@@ -403,8 +403,3 @@ def _check_menu(decision: Decision, menu: Menu) -> None:
         raise InvalidInput(
             f"decision {decision.id!r} was made from menu {decision.menu_hash}, not from {menu.hash}: pass that menu"
         )
-
-
-def _standing(decision: Decision, answer: Answer) -> Decision:
-    """The decision under an id, by what the database answered to this one."""
-    return answer if isinstance(answer, Decision) else decision

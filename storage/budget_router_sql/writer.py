@@ -15,12 +15,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from types import FrameType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from budget_router.errors import BudgetRouterError, LedgerUnavailable
 from budget_router.paces import tell_all
 from budget_router_sql.batches import Answer
 from budget_router_sql.entries import Entry
+from budget_router_sql.promises import Promise, keep
 
 _log = logging.getLogger("budget_router")
 
@@ -37,28 +38,10 @@ DRAIN_SECONDS = 30.0
 
 Write = Callable[[Sequence[Entry]], Sequence[Answer]]
 
-
 T = TypeVar("T")
 
-
-def tell_nothing(_: Answer) -> None:
-    """Tell nothing of an answer but that it came."""
-
-
-class _Waiting(NamedTuple):
-    entry: Entry | Callable[[], Entry]
-    """Or what makes it: of what nobody waits for, in the writing thread."""
-    future: Future[Any] | None  # Any: of whatever `told` makes of the answer
-    """Who waits for it, if anybody does."""
-    told: Callable[[Answer], object]
-
-
-class _Promised(Future[T]):
-    """What was handed in is written: there is no way back."""
-
-    def cancel(self) -> bool:
-        """Refuse to."""
-        return False
+_Waiting = tuple[Entry | Callable[[], Entry], Promise[Any] | None]  # Any: of what each holds otherwise
+"""An entry, or what makes it in the writing thread; and what it was promised to whoever waits for it, if anybody does."""
 
 
 class Writer:
@@ -82,26 +65,28 @@ class Writer:
 
     def _start_anew(self) -> None:
         self._queue: deque[_Waiting] = deque()
-        lock = threading.RLock()  # a signal's handler may come in between, and waits too
-        self._work = threading.Condition(lock)
+        self._lock = threading.RLock()  # a signal's handler may come in between, and waits too
+        self._work = threading.Condition(self._lock)
         """For the writing thread: to wake it takes longer than many a write, so it is told of nothing else."""
-        self._changed = threading.Condition(lock)
-        """For all others."""
+        self._changed = threading.Condition(self._lock)
+        """For all others but those who wait for a promise."""
+        self._told = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_dozing = False
         self._is_busy = self._is_closed = self._is_urgent = self._has_warned = False
         self._stuck: LedgerUnavailable | None = None
 
-    def submit(self, entry: Entry, told: Callable[[Answer], T]) -> Future[T]:
-        """Hand in an entry; the future holds what the answer tells once it is written, or what refused it."""
-        future: Future[T] = _Promised()
-        self._put(_Waiting(entry, future, told))
-        return future
+    def submit(self, entry: Entry, otherwise: T) -> Future[T]:
+        """Hand in an entry; once it is written the future holds what stood before it, or `otherwise`, or what refused it."""
+        promise = Promise(self._told, otherwise)
+        self._put((entry, promise))
+        return promise
 
-    def write(self, entry: Entry, told: Callable[[Answer], T]) -> T:
-        """Hand in an entry and wait for what its answer tells; where nobody else writes, without another thread's help.
+    def write(self, entry: Entry, otherwise: T) -> T:
+        """Hand in an entry and wait for what stood before it, or `otherwise`.
 
-        What was handed in before, and nobody waits for, is written in the same transaction.
+        Where nobody else writes, no other thread helps. What was handed in before, and nobody waits for, is written in the same
+        transaction.
         """
         with self._changed:
             is_alone = not (self._is_busy or self._is_closed) and self._is_idle()
@@ -110,29 +95,29 @@ class Writer:
                 self._queue.clear()
                 self._is_busy = True
         if not is_alone:
-            return self.submit(entry, told).result()
-        future: Future[T] = _Promised()
+            return self.submit(entry, otherwise).result()
+        promise = Promise(self._told, otherwise)
         unwritten = before  # also where this thread is interrupted: what is written twice is kept once
         try:
-            unwritten = self._written([*before, _Waiting(entry, future, told)])
+            unwritten = self._written([*before, (entry, promise)])
         finally:
             self._go_on(unwritten)
-        return future.result()
+        return promise.result()
 
-    async def awrite(self, entry: Entry, told: Callable[[Answer], T]) -> T:
-        """Hand in an entry and wait for what its answer tells, in a coroutine.
+    async def awrite(self, entry: Entry, otherwise: T) -> T:
+        """Hand in an entry and wait for what stood before it, or `otherwise`, in a coroutine.
 
         Where it can be written at once, it is written in the event loop, together with what others hand in meanwhile.
         """
         if self._at_once is None:
-            return await asyncio.wrap_future(self.submit(entry, told))
-        future: Future[T] = _Promised()
-        self._put(_Waiting(entry, future, told), is_awaited=False)
+            return await asyncio.wrap_future(self.submit(entry, otherwise))
+        promise = Promise(self._told, otherwise)
+        self._put((entry, promise), is_awaited=False)
         try:
             await asyncio.sleep(0)  # a turn of the loop for others
         finally:
             self._write_here()  # whatever comes of who waits
-        return future.result() if future.done() else await asyncio.wrap_future(future)
+        return promise.result() if promise.done() else await asyncio.wrap_future(promise)
 
     def _write_here(self) -> None:
         """Write what waits in this thread, if that can be done at once; else leave it to the writing one."""
@@ -158,7 +143,7 @@ class Writer:
 
         It is written before, or together with, whatever is handed in after it.
         """
-        self._put(_Waiting(make, None, tell_nothing))
+        self._put((make, None))
 
     def drain(self) -> bool:
         """Wait until all that was handed in is written, and no longer than `DRAIN_SECONDS`; tell whether it was."""
@@ -182,7 +167,7 @@ class Writer:
             self._changed.notify_all()
         if left:
             _log.error("%s: %d records were never written, the database is away (%s)", self._name, len(left), self._stuck)
-            _refuse(left, LedgerUnavailable(f"{self._name} was closed: open another SqlLedger"))
+            self._refuse(left, LedgerUnavailable(f"{self._name} was closed: open another SqlLedger"))
         if self._thread is not None:
             self._thread.join()
 
@@ -193,14 +178,15 @@ class Writer:
 
     def _is_idle(self) -> bool:
         """Whether nobody waits for anything, and one transaction suffices for what is queued."""
-        return len(self._queue) < MOST_AT_ONCE and all(waiting.future is None for waiting in self._queue)
+        return len(self._queue) < MOST_AT_ONCE and all(promise is None for _, promise in self._queue)
 
     def _is_done(self) -> bool:
         return not self._queue and not self._is_busy
 
     def _put(self, waiting: _Waiting, *, is_awaited: bool = True) -> None:
         """Let an entry wait; one that is not awaited, is taken by whoever put it there."""
-        with self._changed:
+        _, promise = waiting
+        with self._lock:  # of the condition, which takes three times as long to enter: each row comes along here
             while len(self._queue) >= self._n_queued and not self._is_closed:
                 self._tell_that_it_is_full()
                 self._changed.wait()
@@ -209,8 +195,9 @@ class Writer:
             self._queue.append(waiting)
             if not is_awaited:
                 return
-            self._begin()
-            if not self._is_urgent and (waiting.future is not None or len(self._queue) >= MOST_AT_ONCE):
+            if self._thread is None:
+                self._begin()
+            if not self._is_urgent and (promise is not None or len(self._queue) >= MOST_AT_ONCE):
                 self._hurry()
             elif self._is_dozing:
                 self._work.notify()
@@ -282,13 +269,13 @@ class Writer:
         try:
             answers = self._write(entries) if entries else []
         except LedgerUnavailable as error:
-            _refuse([waiting for waiting in made if waiting.future is not None], error)
-            unwritten = [waiting for waiting in made if waiting.future is None]
+            self._refuse([(entry, promise) for entry, promise in made if promise is not None], error)
+            unwritten: list[_Waiting] = [(entry, promise) for entry, promise in made if promise is None]
             if unwritten:
                 self._tell_that_it_is_away(error)
             return unwritten
         except Exception as error:  # noqa: BLE001  # whoever waits must hear of it, and the thread goes on
-            _refuse(made, error)
+            self._refuse(made, error)
             return []
         self._answer(made, answers)
         return []
@@ -302,7 +289,7 @@ class Writer:
         except LedgerUnavailable:
             return made
         except Exception as error:  # noqa: BLE001  # whoever waits must hear of it
-            _refuse(made, error)
+            self._refuse(made, error)
             return []
         self._answer(made, answers)
         return []
@@ -312,43 +299,37 @@ class Writer:
         made: list[_Waiting] = []
         entries: list[Entry] = []
         for waiting in batch:
+            entry, _ = waiting
             try:
-                entries.append(waiting.entry if isinstance(waiting.entry, Entry) else waiting.entry())
+                entries.append(entry if isinstance(entry, Entry) else entry())
                 made.append(waiting)
             except BudgetRouterError as error:
-                _answer(waiting, error, self._name)
+                self._answer([waiting], [error])
         return made, entries
 
     def _answer(self, made: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
-        for waiting, answer in zip(made, answers, strict=True):
-            _answer(waiting, answer, self._name)
+        for (_, promise), answer in zip(made, answers, strict=True):
+            if promise is None and isinstance(answer, BudgetRouterError):
+                _log.error("%s: a queued record was refused: %s", self._name, answer)
+        keep(self._told, [(promise, answer) for (_, promise), answer in zip(made, answers, strict=True) if promise is not None])
+
+    def _refuse(self, many: Sequence[_Waiting], error: Exception) -> None:
+        refused = []
+        for _, promise in many:
+            if promise is None:
+                _log.error("%s: a queued record was lost: %s", self._name, error)
+                continue
+            own = error
+            if isinstance(error, BudgetRouterError):
+                own = type(error)(*error.args)  # one for each, as each adds where it was raised
+                own.__cause__ = error.__cause__
+            refused.append((promise, own))
+        keep(self._told, refused)
 
     def _tell_that_it_is_away(self, error: LedgerUnavailable) -> None:
         if self._stuck is None:
             _log.error("%s: what is queued waits in memory, the database is away: %s", self._name, error)
         self._stuck = error
-
-
-def _answer(waiting: _Waiting, answer: Answer, name: str) -> None:
-    if waiting.future is None:
-        if isinstance(answer, BudgetRouterError):
-            _log.error("%s: a queued record was refused: %s", name, answer)
-    elif isinstance(answer, BudgetRouterError):
-        waiting.future.set_exception(answer)
-    else:
-        waiting.future.set_result(waiting.told(answer))
-
-
-def _refuse(many: Sequence[_Waiting], error: Exception) -> None:
-    for waiting in many:
-        if waiting.future is None:
-            _log.error("a queued record was lost: %s", error)
-            continue
-        own = error
-        if isinstance(error, BudgetRouterError):
-            own = type(error)(*error.args)  # one for each, as each adds where it was raised
-            own.__cause__ = error.__cause__
-        waiting.future.set_exception(own)
 
 
 # --- the ends of a process
