@@ -1,6 +1,6 @@
 """Many entries in one transaction, where each stands or falls for itself."""
 
-from collections import OrderedDict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import BindParameter, Column, Connection, Table, bindparam, select
@@ -82,7 +82,7 @@ class Batches:
                 answers = [self._alone(connection, entry) for entry in entries]
         kept = [entry for entry, answer in zip(entries, answers, strict=True) if not isinstance(answer, BudgetRouterError)]
         self._known.update({entry.decision_id for entry in kept})
-        self._menus.update({row["hash"] for entry in kept for _, row in entry.before})
+        self._menus.update(_named(kept))
         return answers
 
     def _alone(self, connection: Connection, entry: Entry) -> Answer:
@@ -93,23 +93,28 @@ class Batches:
             return error
 
     def _written(self, connection: Connection, entries: Sequence[Entry]) -> list[Answer]:
-        decided = [entry for entry in entries if entry.table is decisions]
+        of: defaultdict[Table, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            of[entry.table].append(entry)
+        decided = of.pop(decisions, [])
         standing = self._keep_decisions(connection, decided)
         unknown = self._unknown(connection, {entry.decision_id for entry in entries} - {entry.decision_id for entry in decided})
         for table in _ORDER:
-            known = [entry for entry in entries if entry.table is table and entry.decision_id not in unknown]
+            known = [entry for entry in of[table] if entry.decision_id not in unknown]
             if table is settlements:
                 self._keep_first(connection, known)
             elif known:
                 self._insert(connection, table, [entry.row for entry in known])
+        if not (standing or unknown):
+            return [None] * len(entries)
         return [self._answer(entry, standing, unknown) for entry in entries]
 
     def _keep_decisions(self, connection: Connection, entries: Sequence[Entry]) -> dict[str, Decision]:
         """Write decisions, and find those that stood before."""
-        named = {row["hash"]: row for entry in entries for _, row in entry.before}
-        new = [row for key, row in named.items() if key not in self._menus]
+        named = _named(entries)
+        new = self._menus.others(set(named))
         if new:
-            self._insert(connection, menus, new)
+            self._insert(connection, menus, [named[key] for key in new])
         again = self._keep_first(connection, entries)
         if not again:
             return {}
@@ -143,7 +148,7 @@ class Batches:
         self._database.backend.insert(connection, table, rows, unless_there=_KEYS.get(table))
 
     def _unknown(self, connection: Connection, ids: set[str]) -> set[str]:
-        asked = {decision_id for decision_id in ids if decision_id not in self._known}
+        asked = self._known.others(ids)
         if not asked:
             return set()
         return asked - self._standing(connection, decisions, asked)
@@ -162,21 +167,26 @@ class Batches:
         )
 
 
+def _named(entries: Sequence[Entry]) -> dict[str, Row]:
+    """The menus that entries name, by hash; entries of one menu have it from one place, see `entries`."""
+    told = {id(entry.before): entry.before for entry in entries}
+    return {row["hash"]: row for before in told.values() for _, row in before}
+
+
 class _Remembered:
-    """The latest so many names; used by one thread at a time."""
+    """The latest names, of a given number to twice as many; used by one thread at a time."""
 
     def __init__(self, n_most: int) -> None:
-        self._names: OrderedDict[str, None] = OrderedDict()
+        self._new: dict[str, None] = {}  # no set: the garbage collector would go through it again and again
+        self._old: dict[str, None] = {}
         self._n_most = n_most
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def add(self, name: str) -> None:
-        self._names[name] = None
-        if len(self._names) > self._n_most:
-            self._names.popitem(last=False)
+    def others(self, names: set[str]) -> set[str]:
+        """Those of some names that are not remembered."""
+        return names.difference(self._new).difference(self._old)
 
     def update(self, names: Iterable[str]) -> None:
-        for name in names:
-            self.add(name)
+        """Remember names, and forget the oldest where they are too many."""
+        self._new.update(dict.fromkeys(names))
+        if len(self._new) >= self._n_most:
+            self._new, self._old = {}, self._new

@@ -70,7 +70,7 @@ def decided(
     if decision.shadow is not None:
         beside.append((shadows, shadow_row(decision.id, decision.shadow)))
     beside += [(call_openings, noted(call.model_copy(update={"status": "open"})).row) for call in opens]
-    return Entry(decisions, decision.id, row, _offered(menu), tuple(beside))
+    return Entry(decisions, row["id"], row, _offered(menu), tuple(beside))
 
 
 @lru_cache(_MANY_MENUS)
@@ -80,16 +80,16 @@ def _offered(menu: Menu) -> tuple[tuple[Table, Row], ...]:
 
 def noted(record: Record) -> Entry:
     """A call that is opened or closed, by its status; the end of an execution; a grade."""
+    if isinstance(record, Call):
+        row = call_row(record)
+        if row["status"] != "open":
+            return Entry(call_closings, row["decision_id"], row)
+        del row["status"]
+        return Entry(call_openings, row["decision_id"], row)
     if isinstance(record, Settlement):
         parts = tuple((samples, row) for row in sample_rows(record))
         return Entry(settlements, record.decision_id, settlement_row(record), after=parts)
-    if isinstance(record, Outcome):
-        return Entry(outcomes, record.decision_id, outcome_row(record))
-    row = call_row(record)
-    if record.status == "open":
-        del row["status"]
-        return Entry(call_openings, record.decision_id, row)
-    return Entry(call_closings, record.decision_id, row)
+    return Entry(outcomes, record.decision_id, outcome_row(record))
 
 
 def opened(call: Call) -> Entry:
