@@ -6,10 +6,12 @@
 
 import asyncio
 import threading
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
@@ -266,15 +268,15 @@ class BudgetRouter(Spending):
         budget = pacer.budget if per_task is None else self._allowed(pacer.budget, per_task)
         part_of = thread_id or run_id or decision_id
         turn = self._serving.turn(task, pacer, per_task=budget.per_task, floor=self.exploration, run=part_of)
-        probabilities = turn.propensities
+        probabilities: list[float] = turn.propensities.tolist()
         if strategy is not None:
             action = self.menu.action(strategy)
-            probabilities = np.eye(len(self.menu))[action]
+            probabilities = self._surely(action)
         else:
             is_asking = decision_id is not None and budget.on_shortage == "ask"
             draw = lot_of(decision_id or "", salt=self.ledger.salt) if is_asking else self._drawn()
-            cumulative = np.cumsum(turn.choice.probabilities[0])
-            action = int(np.searchsorted(cumulative / cumulative[-1], draw, side="right"))
+            cumulative = [*accumulate(turn.choice.probabilities[0].tolist())]
+            action = bisect([part / cumulative[-1] for part in cumulative], draw)
         reason: Reason = "policy" if strategy is None else "forced"
         executed = self.menu.root[action]
         if decision_id is None or not self._is_made_again(decision_id):
@@ -291,7 +293,7 @@ class BudgetRouter(Spending):
                 prompt_tokens=asked.get("prompt_tokens"),
             )
             if executed is not self.menu.root[wanted] and not is_forced:
-                probabilities, reason = np.eye(len(self.menu))[action], "capped"
+                probabilities, reason = self._surely(action), "capped"
         return self._drawn_up(
             task,
             turn.prediction,
@@ -304,7 +306,7 @@ class BudgetRouter(Spending):
             promised=turn.choice.spend,
             id=decision_id,
             strategy=executed,
-            propensities=dict(zip(self.menu.names, probabilities.tolist(), strict=True)),
+            propensities=dict(zip(self.menu.names, probabilities, strict=True)),
             run_id=run_id,
             thread_id=thread_id,
             reason=reason,
@@ -361,7 +363,7 @@ class BudgetRouter(Spending):
             promised=0.0,
             id=again_id,
             strategy=executed,
-            propensities={name: float(name == look.then.name) for name in self.menu.names},
+            propensities=dict(zip(self.menu.names, self._surely(action), strict=True)),
             run_id=decision.run_id,
             thread_id=decision.thread_id,
             reason="reconsidered",
@@ -390,6 +392,10 @@ class BudgetRouter(Spending):
         allowed = Budget(**(budget.model_dump() | {"per_task": per_task}))
         check_feasible([allowed], self.menu, tariffs=self.tariffs, model=self.model)
         return allowed
+
+    def _surely(self, action: int) -> list[float]:
+        """Propensities where nothing was left to chance."""
+        return [float(one == action) for one in range(len(self.menu))]
 
     def _drawn(self) -> float:
         with self._lock:
