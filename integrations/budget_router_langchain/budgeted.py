@@ -22,9 +22,10 @@ from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.utils import ConfigurableFieldSpec, Input, Output, get_unique_config_specs
 
 from budget_router.costs import limits
+from budget_router.deciding import Asked
 from budget_router.menu import Stage, stages
 from budget_router.records import Decision
-from budget_router.router import Asked, BudgetRouter
+from budget_router.router import BudgetRouter
 from budget_router.strategies import AnswerRule, Result
 from budget_router.task import Task
 from budget_router_langchain.asked import TaskSource, task_of

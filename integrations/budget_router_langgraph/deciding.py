@@ -17,9 +17,10 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import get_runtime
 from langgraph.types import Command, StreamWriter
 
+from budget_router.deciding import Asked, Opens, opens_nothing
 from budget_router.errors import LedgerError, UnknownDecision
 from budget_router.records import Decision, now
-from budget_router.router import Asked, BudgetRouter, Opens, opens_nothing
+from budget_router.router import BudgetRouter
 from budget_router.task import Task
 from budget_router_langchain import Booking, meter
 from budget_router_langchain.progress import AsyncOnEvent, OnEvent, is_heard, unharmed
