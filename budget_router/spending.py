@@ -1,12 +1,11 @@
 """What decisions cost: each call opened before it is made and closed by what it billed, and each execution settled."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Literal
-
-import numpy as np
 
 from budget_router.averages import Averages
 from budget_router.billing import Billing
@@ -88,7 +87,8 @@ class Spending(Grading):
             else:
                 self.ledger.close_call(call)
         finally:
-            self._capping.pay(call.decision_id, call.id, None if call.is_cut_off else Spend.of([call]).counted(self._unit))
+            if self.is_capped:
+                self._capping.pay(call.decision_id, call.id, None if call.is_cut_off else Spend.of([call]).counted(self._unit))
         return call
 
     def settle(
@@ -148,7 +148,7 @@ class Spending(Grading):
     def _spent(self, decision: Decision, settlement: Settlement) -> None:
         """Let the price follow what a decision billed."""
         cost, pacer = settlement.spend.in_unit(decision.budget.unit), self._averages.of(decision.group)
-        is_known = not np.isnan(cost)
+        is_known = not math.isnan(cost)
         is_first = pacer.settled(
             decision.id, cost if is_known else decision.expected_cost, is_typical=is_known and settlement.status == "ok"
         )

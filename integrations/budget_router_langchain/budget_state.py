@@ -50,12 +50,12 @@ def settled(budget: BudgetState, spend: Spend, answer: str | None, agreement: fl
     """The same decision with what came of it; what is settled again is not added again."""
     if "spend" in budget:
         return {**budget, "answer": answer, "agreement": agreement}
-    so_far = Spend.model_validate(budget.get("so_far", {})) + spend
+    so_far = Spend.model_validate(budget["so_far"]) + spend if "so_far" in budget else spend
     return {
         **budget,
-        "spend": spend.model_dump(),
+        "spend": {**vars(spend)},  # what `model_dump` gives of flat fields
         "answer": answer,
         "agreement": agreement,
-        "so_far": so_far.model_dump(),
+        "so_far": {**vars(so_far)},
         "n_settled": budget.get("n_settled", 0) + 1,
     }

@@ -69,7 +69,7 @@ def decided(
         beside.append((task_ngrams, {"decision_id": decision.id, "counts": hashed.packed(task.text)}))
     if decision.shadow is not None:
         beside.append((shadows, shadow_row(decision.id, decision.shadow)))
-    beside += [(call_openings, noted(call.model_copy(update={"status": "open"})).row) for call in opens]
+    beside += [(call_openings, opened(call).row) for call in opens]
     return Entry(decisions, row["id"], row, _offered(menu), tuple(beside))
 
 
@@ -94,7 +94,7 @@ def noted(record: Record) -> Entry:
 
 def opened(call: Call) -> Entry:
     """A call that is about to be made, whatever its status says."""
-    return noted(call.model_copy(update={"status": "open"}))
+    return noted(call if call.status == "open" else call.model_copy(update={"status": "open"}))
 
 
 def closed(call: Call) -> Entry:

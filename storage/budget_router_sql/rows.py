@@ -131,15 +131,15 @@ def call_of(row: RowMapping | Row) -> Call:
 
 def settlement_row(settlement: Settlement) -> Row:
     """A settlement without its samples."""
-    spend = settlement.spend.model_dump()
-    return {**spend, **settlement.model_dump(exclude={"spend", "samples"})}
+    row = {**vars(settlement.spend), **vars(settlement)}
+    del row["spend"], row["samples"]  # rows of their own
+    return row
 
 
 def sample_rows(settlement: Settlement) -> list[Row]:
     """The samples of a settlement, in their places."""
     return [
-        {"decision_id": settlement.decision_id, "place": place, **sample.model_dump()}
-        for place, sample in enumerate(settlement.samples)
+        {"decision_id": settlement.decision_id, "place": place, **vars(sample)} for place, sample in enumerate(settlement.samples)
     ]
 
 
