@@ -59,7 +59,7 @@ def audit(
 def _tell(proof: Audit, *, n_closed: int) -> None:
     console = console_of()
     is_known = not any(one.kind == "unpriced" for one in proof.findings)
-    sums = table_of("", "calls", "prompt tokens", "completion tokens", "USD")
+    sums = table_of("", "calls", "prompt tokens", "completion tokens", "USD" if is_known else "USD, if known")
     parts = (proof.settled, proof.late, proof.unsettled)
     rest = [
         getattr(proof.calls, name) - sum(getattr(part, name) for part in parts)
