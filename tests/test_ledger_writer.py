@@ -13,7 +13,7 @@ import pytest
 
 from budget_router import Budget, BudgetRouter
 from budget_router.errors import InvalidInput, LedgerUnavailable, UnknownDecision
-from budget_router.records import Spend
+from budget_router.records import Sample, Spend
 from budget_router.testing import (
     LEDGER_PROMISES,
     MENU,
@@ -163,6 +163,22 @@ def test_of_one_batch_too_the_first_counts(url):
         assert first.result().task_id == second.result().task_id == "first"
         logged = ledger.decision("d1")
         assert (logged.settlement, [call.completion_tokens for call in logged.calls]) == (example_settlement(), [1])
+
+
+@pytest.mark.parametrize("n_new", [0, 1], ids=["all stand", "some stand"])
+def test_of_a_batch_whose_decisions_stand_each_is_answered_with_its_first(url, n_new):
+    names = ["stands", *["new"] * n_new]
+    sampled = (Sample(index=0, answer_key="68"),)
+    with SqlLedger(url, store_text="hash") as ledger:
+        recorded(ledger, example_decision("stands", task_id="first"))
+        ledger.record_settlement(example_settlement("stands", samples=sampled))
+        with held_up(ledger):
+            decided = [ledger.submit_decision(example_decision(name, task_id="second"), TASK, MENU) for name in names]
+            settled = [ledger.submit(example_settlement(name, status="failed", samples=sampled)) for name in names]
+        assert [one.result().task_id for one in decided] == ["first", *["second"] * n_new]
+        assert [one.result() for one in settled] == [None] * len(names)
+        ends = [ledger.decision(name).settlement for name in names]
+        assert [(end.status, end.samples) for end in ends] == [("ok", sampled), *[("failed", sampled)] * n_new]
 
 
 def test_a_batch_that_the_database_does_not_take_is_refused_to_each(path):

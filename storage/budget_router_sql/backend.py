@@ -25,6 +25,8 @@ class Backend(Protocol):
     """Whether the threads of this process had better wait for each other than for the database."""
     numbers_without_gaps: bool
     """Whether a number that is missing in a `position` tells of a row that was taken away."""
+    looks_before_it_adds: bool
+    """Whether to look for rows that stand already costs less than to try and add them; else it is told how many were added."""
     looks_up_one_by_one: bool
     """Whether tables are joined row by row through an index; else they are hashed or sorted where that is faster."""
     read_options: Mapping[str, object]
@@ -65,8 +67,11 @@ class Backend(Protocol):
 
     def insert(
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, unless_there: str | None
-    ) -> None:
-        """Add rows of the same columns, in their order; those whose key in column `unless_there` is taken are left out."""
+    ) -> int:
+        """Add rows of the same columns, in their order; those whose key in column `unless_there` is taken are left out.
+
+        Give how many were added.
+        """
         ...
 
     def standing(self, connection: Connection, column: Column[str], names: Collection[str]) -> set[str]:

@@ -31,16 +31,22 @@ MANY_DECISIONS = 50_000
 
 
 _KEYS = {menus: "hash", call_openings: "id", call_closings: "id", outcomes: "digest"}
-"""Columns by which a table knows what it has already.
+"""Columns by which a table knows what it has already."""
 
-Decisions and settlements are looked for before they are inserted: it is asked whose was the first, and many rows that return
-something cost a database several times the work. One that comes in between fails the batch, which is then tried again."""
+_KEYS_OF_FIRST = {decisions: "id", settlements: "decision_id"}
+"""Likewise, of tables where it is asked whose row was the first. Many rows that return something cost a database several times
+the work. So some look before they insert, and what comes in between fails the batch, which is then tried again; the others count
+what was added, and look where only a part was."""
 
 _IDS: BindParameter[str] = bindparam("ids", expanding=True)
 _OF_DECISION: dict[Table, Column[str]] = {decisions: decisions.c.id, settlements: settlements.c.decision_id}
 _WHOLE = select(decisions).where(decisions.c.id.in_(_IDS))
 _ORDER = (call_openings, call_closings, settlements, outcomes)
 """In which a batch is written, after its decisions: all writers alike, so that seldom one waits for another in a circle."""
+
+
+class _SomeStand(Exception):
+    """Of rows that were taken for the first of their kind a part is not."""
 
 
 class Batches:
@@ -73,8 +79,12 @@ class Batches:
 
     def _committed(self, entries: Sequence[Entry], *, waits: bool = True) -> list[Answer]:
         try:
-            with self._database.append(waits=waits) as connection:
-                answers = self._written(connection, entries)
+            try:
+                with self._database.append(waits=waits) as connection:
+                    answers = self._written(connection, entries, looks=self._database.backend.looks_before_it_adds)
+            except _SomeStand:
+                with self._database.append(waits=waits) as connection:
+                    answers = self._written(connection, entries, looks=True)
         except InvalidInput as error:
             if len(entries) == 1:
                 return [error]
@@ -88,64 +98,69 @@ class Batches:
     def _alone(self, connection: Connection, entry: Entry) -> Answer:
         try:
             with told_plainly(self._database.backend), connection.begin_nested():
-                return self._written(connection, [entry])[0]
+                return self._written(connection, [entry], looks=True)[0]
         except InvalidInput as error:
             return error
 
-    def _written(self, connection: Connection, entries: Sequence[Entry]) -> list[Answer]:
+    def _written(self, connection: Connection, entries: Sequence[Entry], *, looks: bool) -> list[Answer]:
         of: defaultdict[Table, list[Entry]] = defaultdict(list)
         for entry in entries:
             of[entry.table].append(entry)
         decided = of.pop(decisions, [])
-        standing = self._keep_decisions(connection, decided)
+        standing = self._keep_decisions(connection, decided, looks=looks)
         unknown = self._unknown(connection, {entry.decision_id for entry in entries} - {entry.decision_id for entry in decided})
         for table in _ORDER:
             known = [entry for entry in of[table] if entry.decision_id not in unknown]
             if table is settlements:
-                self._keep_first(connection, known)
+                self._keep_first(connection, known, looks=looks)
             elif known:
-                self._insert(connection, table, [entry.row for entry in known])
+                self._insert(connection, table, [entry.row for entry in known], unless_there=_KEYS[table])
         if not (standing or unknown):
             return [None] * len(entries)
         return [self._answer(entry, standing, unknown) for entry in entries]
 
-    def _keep_decisions(self, connection: Connection, entries: Sequence[Entry]) -> dict[str, Decision]:
+    def _keep_decisions(self, connection: Connection, entries: Sequence[Entry], *, looks: bool) -> dict[str, Decision]:
         """Write decisions, and find those that stood before."""
         named = _named(entries)
         new = self._menus.others(set(named))
         if new:
-            self._insert(connection, menus, [named[key] for key in new])
-        again = self._keep_first(connection, entries)
+            self._insert(connection, menus, [named[key] for key in new], unless_there=_KEYS[menus])
+        again = self._keep_first(connection, entries, looks=looks)
         if not again:
             return {}
         found, beside = connection.execute(_WHOLE, {"ids": list(again)}).mappings().all(), shadows_of(connection, list(again))
         return {row["id"]: decision_of(row, beside.get(row["id"])) for row in found}
 
-    def _keep_first(self, connection: Connection, entries: Sequence[Entry]) -> set[str]:
-        """Write entries of a table that takes one of each decision, with their parts; tell whose were not all the first."""
+    def _keep_first(self, connection: Connection, entries: Sequence[Entry], *, looks: bool) -> set[str]:
+        """Write entries of a table that takes one of each decision, with their parts; tell whose were not all the first.
+
+        Raises _SomeStand, without a look at what stands, where some of a batch's decisions have their row and some have not.
+        """
         if not entries:
             return set()
         table = entries[0].table
-        ids = {entry.decision_id for entry in entries}
-        standing = self._standing(connection, table, ids)
         first: dict[str, Entry] = {}
-        again = set()
-        for entry in entries:
-            if entry.decision_id in standing or entry.decision_id in first:
-                again.add(entry.decision_id)
-            else:
-                first[entry.decision_id] = entry
-        parts: dict[Table, list[Row]] = {table: [entry.row for entry in first.values()]}
+        again = {entry.decision_id for entry in entries if first.setdefault(entry.decision_id, entry) is not entry}
+        if looks:
+            standing = self._standing(connection, table, set(first))
+            again |= standing
+            first = {decision_id: entry for decision_id, entry in first.items() if decision_id not in standing}
+        rows = [entry.row for entry in first.values()]
+        n_added = self._insert(connection, table, rows, unless_there=None if looks else _KEYS_OF_FIRST[table]) if rows else 0
+        if n_added == 0:
+            return again | set(first)
+        if n_added < len(rows):
+            raise _SomeStand
+        parts: dict[Table, list[Row]] = {}
         for entry in first.values():
             for part, row in entry.after:
                 parts.setdefault(part, []).append(row)
         for part, rows in parts.items():
-            if rows:
-                self._insert(connection, part, rows)
+            self._insert(connection, part, rows, unless_there=_KEYS.get(part))
         return again
 
-    def _insert(self, connection: Connection, table: Table, rows: list[Row]) -> None:
-        self._database.backend.insert(connection, table, rows, unless_there=_KEYS.get(table))
+    def _insert(self, connection: Connection, table: Table, rows: list[Row], *, unless_there: str | None) -> int:
+        return self._database.backend.insert(connection, table, rows, unless_there=unless_there)
 
     def _unknown(self, connection: Connection, ids: set[str]) -> set[str]:
         asked = self._known.others(ids)

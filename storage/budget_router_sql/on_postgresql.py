@@ -79,6 +79,7 @@ class PostgreSql:
     migrates_by_itself = False
     writes_one_by_one = False
     numbers_without_gaps = False  # a sequence counts what was rolled back too
+    looks_before_it_adds = True  # as long as it may wait for another writer, who takes back what stood in the way
     looks_up_one_by_one = False
     read_options: Mapping[str, object] = MappingProxyType({"isolation_level": "REPEATABLE READ", "postgresql_readonly": True})
     write_options: Mapping[str, object] = MappingProxyType({"isolation_level": "READ COMMITTED"})
@@ -115,13 +116,13 @@ class PostgreSql:
 
     def insert(
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, unless_there: str | None
-    ) -> None:
-        """Add rows of the same columns; those whose key is taken are left out.
+    ) -> int:
+        """Add rows of the same columns, and give how many; those whose key is taken are left out.
 
         They travel as one JSON text: a statement per row costs both ends several times the work.
         """
         statement = _insertion(table, tuple(rows[0]), unless_there)
-        connection.execute(statement, {"rows": json.dumps(rows, default=_as_text, ensure_ascii=False)})
+        return connection.execute(statement, {"rows": json.dumps(rows, default=_as_text, ensure_ascii=False)}).rowcount
 
     def standing(self, connection: Connection, column: Column[str], names: Collection[str]) -> set[str]:
         """Those of some names that stand in a column."""
@@ -204,7 +205,8 @@ def _looking_for_one(column: Column[str]) -> Select[str]:
 def _insertion(table: Table, names: tuple[str, ...], unless_there: str | None) -> Insert:
     told = func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
     rows = told.table_valued(*(column(name, table.c[name].type) for name in names)).render_derived("told", with_types=True)
-    statement = insert(table).from_select(names, select(*(rows.c[name] for name in names)), include_defaults=False)
+    added = select(*(rows.c[name] for name in names))
+    statement = insert(table).from_select(names, added, include_defaults=False).execution_options(preserve_rowcount=True)
     return statement.on_conflict_do_nothing(index_elements=[unless_there]) if unless_there else statement
 
 

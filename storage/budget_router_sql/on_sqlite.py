@@ -46,6 +46,7 @@ class Sqlite:
     migrates_by_itself = True
     writes_one_by_one = True
     numbers_without_gaps = True
+    looks_before_it_adds = False
     looks_up_one_by_one = True
     read_options: Mapping[str, object] = MappingProxyType({})
     write_options: Mapping[str, object] = MappingProxyType({})
@@ -99,21 +100,22 @@ class Sqlite:
 
     def insert(
         self, connection: Connection, table: Table, rows: Sequence[Mapping[str, object]], *, unless_there: str | None
-    ) -> None:
-        """Add rows of the same columns; those whose key is taken are left out.
+    ) -> int:
+        """Add rows of the same columns, and give how many; those whose key is taken are left out.
 
         Many rows are one statement: with one for each, the driver lets other threads have the interpreter as often.
         """
         insertion = _insertion(table, tuple(rows[0]), unless_there)
-        done = 0
+        done = n_added = 0
         while done < len(rows):
             n_rows = min(ROWS_AT_ONCE, 1 << (len(rows) - done).bit_length() - 1)
             try:
                 values = insertion.values(rows[done : done + n_rows])
             except (AttributeError, TypeError) as error:
                 raise InvalidInput(f"{self.shown_url} refuses a record ({error}): make records by their constructors") from error
-            _run(connection, insertion.statement(n_rows), values)
+            n_added += _run(connection, insertion.statement(n_rows), values).rowcount
             done += n_rows
+        return n_added
 
     def standing(self, connection: Connection, column: Column[str], names: Collection[str]) -> set[str]:
         """Those of some names that stand in a column."""
