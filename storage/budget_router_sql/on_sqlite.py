@@ -230,7 +230,7 @@ def _run(connection: Connection, statement: str, values: Sequence[object] = ()) 
 
 
 def _driver_of(connection: Connection) -> sqlite3.Connection:
-    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]  # of this dialect
+    driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]  # of this dialect
     return driver
 
 
