@@ -7,9 +7,11 @@ for the future of an entry; whoever does not, goes on. The queue is bounded, and
 import asyncio
 import atexit
 import logging
+import math
 import os
 import signal
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -31,6 +33,9 @@ MOST_QUEUED = 10_000
 """Entries that wait in memory: some ten megabytes, two seconds of a database's work."""
 LINGER_SECONDS = 0.05
 """How long what nobody waits for gathers: a commit for each would take the work of many from those who decide."""
+BURST_SECONDS = 0.001
+"""How long after a write in an event loop the next one waits for company: longer than it takes to write, so that many coroutines
+at once share their commits, and one by itself loses no turn."""
 RETRY_SECONDS = 0.5
 """Between two attempts to write what nobody waits for while the database is away."""
 DRAIN_SECONDS = 30.0
@@ -73,6 +78,7 @@ class Writer:
         self._told = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_dozing = False
+        self._wrote_here_at = -math.inf
         self._is_busy = self._is_closed = self._is_urgent = self._has_warned = False
         self._stuck: LedgerUnavailable | None = None
 
@@ -107,14 +113,16 @@ class Writer:
     async def awrite(self, entry: Entry, otherwise: T) -> T:
         """Hand in an entry and wait for what stood before it, or `otherwise`, in a coroutine.
 
-        Where it can be written at once, it is written in the event loop, together with what others hand in meanwhile.
+        Where it can be written at once, it is written in the event loop; right after another write together with what others hand
+        in meanwhile.
         """
         if self._at_once is None:
             return await asyncio.wrap_future(self.submit(entry, otherwise))
         promise = Promise(self._told, otherwise)
         self._put((entry, promise), is_awaited=False)
         try:
-            await asyncio.sleep(0)  # a turn of the loop for others
+            if time.monotonic() - self._wrote_here_at < BURST_SECONDS:
+                await asyncio.sleep(0)  # a turn of the loop for others
         finally:
             self._write_here()  # whatever comes of who waits
         return promise.result() if promise.done() else await asyncio.wrap_future(promise)
@@ -132,6 +140,7 @@ class Writer:
         finally:
             if batch:
                 self._go_on(unwritten)
+                self._wrote_here_at = time.monotonic()
             with self._changed:
                 if self._queue:
                     self._wake()
