@@ -4,7 +4,8 @@
 
 A process that writes from several threads is killed with SIGKILL at random, again and again: every row that it was told to be
 kept must stand, and nothing may stand in part. Then durable rows are counted by the second: SQLite from 8 threads that share
-commits, beside commits of one row in the same run; a real PostgreSQL from 4 processes. Last, a decision is timed with a ledger
+commits, beside SQLAlchemy's commits of one row from one thread and from 8, whichever are more, and beside our own from one
+thread; a real PostgreSQL from 4 processes. Last, a decision is timed with a ledger
 that queues and without a database. Kills of a process leave the disk's own cache alone: a power cut is left to the
 databases' word.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from benchmarks.facts import tell
 from benchmarks.ledger_work import N_SAMPLES, Acknowledged, Work, at_rest, killed, several
+from benchmarks.one_row_commits import rate_of_one_row_commits
 from benchmarks.postgres import new_ledger, served
 from budget_router import Budget, BudgetRouter, Task
 from budget_router.ledger import Ledger
@@ -56,13 +58,16 @@ class Rates:
     """Durable rows by the second, half decisions and half their calls."""
 
     sqlite: float
-    sqlite_one_row_commits: float
+    one_row_commits: float
+    """Of SQLAlchemy alone."""
+    own_one_row_commits: float
+    """Of a ledger that one thread writes to."""
     postgresql: float
 
     @property
     def times(self) -> float:
         """What sharing commits gains on SQLite."""
-        return self.sqlite / self.sqlite_one_row_commits
+        return self.sqlite / self.one_row_commits
 
 
 @dataclass(frozen=True)
@@ -165,9 +170,13 @@ def run(uri: str, *, sqlite_kills: int, postgresql_kills: int, n_rows: int, n_de
     """Measure everything, in a folder that is gone afterwards, and on the server at `uri`."""
     with tempfile.TemporaryDirectory() as folder:
         file = f"sqlite:///{Path(folder)}"
+        n_alone = max(n_rows // 40, 2 * N_THREADS)
         rates = Rates(
             sqlite=rate_of_threads(f"{file}/threads.db", n_rows),
-            sqlite_one_row_commits=rate_one_by_one(f"{file}/alone.db", max(n_rows // 40, 2)),
+            one_row_commits=max(
+                rate_of_one_row_commits(f"{folder}/{n_threads}.db", n_alone, n_threads=n_threads) for n_threads in (1, N_THREADS)
+            ),
+            own_one_row_commits=rate_one_by_one(f"{file}/alone.db", n_alone),
             postgresql=rate_of_processes(new_ledger(uri, "rates"), n_rows),
         )
         decided = latency(f"{file}/queued.db", n_decisions)
@@ -187,8 +196,10 @@ def run(uri: str, *, sqlite_kills: int, postgresql_kills: int, n_rows: int, n_de
         "kills": {"sqlite": asdict(on_sqlite), "postgresql": asdict(on_postgresql)},
         "rows_per_second": {
             "sqlite, 8 threads": round(rates.sqlite),
-            "sqlite, one-row commits": round(rates.sqlite_one_row_commits),
+            "sqlite, SQLAlchemy's one-row commits": round(rates.one_row_commits),
             "sqlite, times": round(rates.times, 1),
+            "sqlite, our own one-row commits": round(rates.own_one_row_commits),
+            "sqlite, times our own": round(rates.sqlite / rates.own_one_row_commits, 1),
             "postgresql, 4 processes": round(rates.postgresql),
         },
         "decide_us": {
