@@ -11,6 +11,7 @@ from budget_router.live_check import Limits, LiveVerdict, check_rollout
 from budget_router.log_file import LogFile
 from budget_router.memory import MemoryLedger
 from budget_router.menu import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsistency, SingleShot, Strategy
+from budget_router.parquet_log import ParquetLog
 from budget_router.policies import load_policy, save_policy
 from budget_router.records import Call, Decision, Outcome, Settlement, Spend
 from budget_router.refresher import Refresher
@@ -49,6 +50,7 @@ __all__ = [
     "Menu",
     "OnDrift",
     "Outcome",
+    "ParquetLog",
     "Refresh",
     "Refresher",
     "SavedPolicy",

@@ -239,7 +239,7 @@ class MemoryLedger:
 
     def read(self, *, since: datetime | None = None, until: datetime | None = None) -> Iterator[LoggedDecision]:
         """Decisions of `since <= decided_at < until`, oldest first, streamed."""
-        _check_zone(since, until)
+        check_zone(since, until)
         with self._lock:
             first = 0 if since is None else bisect_left(self._timeline, (since, -1, ""))
             end = len(self._timeline) if until is None else bisect_left(self._timeline, (until, -1, ""))
@@ -256,7 +256,7 @@ class MemoryLedger:
 
     def n_outcomes(self, *, since: datetime | None = None) -> int:
         """Grades given at a moment or later, corrections included."""
-        _check_zone(since)
+        check_zone(since)
         with self._lock:
             return sum(since is None or one.graded_at >= since for outcomes in self._outcomes.values() for one in outcomes)
 
@@ -282,7 +282,8 @@ class MemoryLedger:
         self._calls_of[call.decision_id].append(call.id)
 
 
-def _check_zone(*moments: datetime | None) -> None:
+def check_zone(*moments: datetime | None) -> None:
+    """Raise InvalidInput for a moment without a time zone."""
     for moment in moments:
         if moment is not None and moment.tzinfo is None:
             raise InvalidInput(f"{moment.isoformat()} has no time zone: give one, such as datetime.now(UTC)")

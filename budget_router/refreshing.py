@@ -309,7 +309,9 @@ def _solved(policy: LearnedPolicy, budget: Budget) -> tuple[Allocation, float]:
 
 def _parts(ledger: Ledger, since: datetime | None, until: datetime | None) -> Sequence[Part]:
     if not isinstance(ledger, InParts):
-        raise InvalidInput(f"a {type(ledger).__name__} cannot be read by other processes: give a SqlLedger, or no client")
+        raise InvalidInput(
+            f"a {type(ledger).__name__} cannot be read by other processes: give a SqlLedger or a ParquetLog, or no client"
+        )
     parts: Sequence[Part] = ledger.parts(_PER_PART, since=since, until=until)
     if not parts:
         raise NotEnoughEvidence("the window holds no decision: widen it, or serve some first")

@@ -121,14 +121,16 @@ def test_refresh_shows_its_evidence_in_a_page(refresh_here, tmp_path):
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
 
 
-def test_an_exported_log_is_learned_from_into_a_folder(served, typed_here, tmp_path):
-    assert typed_here("export", "log.jsonl", "--ledger", f"sqlite:///{served}")[0] == 0
-    code, out, error = typed_here("refresh", "--ledger", "log.jsonl", "--budget", BUDGET, "--out", "policy")
+@pytest.mark.parametrize(("name", "log"), [("log.jsonl", "log.jsonl"), ("log/all.parquet", "log")])
+def test_an_exported_log_is_learned_from_into_a_folder(served, typed_here, tmp_path, name, log):
+    (tmp_path / "log").mkdir()
+    assert typed_here("export", name, "--ledger", f"sqlite:///{served}")[0] == 0
+    code, out, error = typed_here("refresh", "--ledger", log, "--budget", BUDGET, "--out", "policy")
     assert code == 0, error
     assert "saved     policy: " in out
     assert load_policy(tmp_path / "policy").menu == MENU
 
-    code, _, error = typed_here("refresh", "--ledger", "log.jsonl", "--budget", BUDGET)
+    code, _, error = typed_here("refresh", "--ledger", log, "--budget", BUDGET)
     assert code == 2
     assert "--out FOLDER" in " ".join(error.split())
 

@@ -22,8 +22,8 @@ DOCS = ROOT / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if page.parent.name != "reference")
 REFERENCE = sorted((DOCS / "reference").glob("*.md"))
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
-NEEDS_MORE = re.compile(r"postgresql|\||budget-router (demo|record|train|rollback|evaluate|drift|report|solve|frontier)\b")
-"""A server, another program, a model's key, traffic that is still to come, or time: such lines are parsed, not run."""
+NEEDS_MORE = re.compile(r"postgresql|--dask|\||budget-router (demo|record|train|rollback|evaluate|drift|report|solve|frontier)\b")
+"""A server, workers, another program, a model's key, traffic that is still to come, or time: such lines are parsed, not run."""
 
 
 def named(page: Path) -> str:

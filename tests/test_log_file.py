@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from world import MENU, serve, tasks
 
-from budget_router import Budget, BudgetRouter, LogFile, MemoryLedger, export, refresh
+from budget_router import Budget, BudgetRouter, LogFile, MemoryLedger, ParquetLog, export, refresh
 from budget_router.errors import InvalidInput, UnknownDecision
 from budget_router.testing import MENU as EXAMPLE_MENU
 from budget_router.testing import NOON, TASK, example_call, example_decision, example_outcome, example_settlement, recorded
@@ -24,8 +24,17 @@ def ledger():
     return ledger
 
 
+LOGS = {"log.jsonl": LogFile, "log.parquet": ParquetLog}
+
+
+@pytest.fixture(params=LOGS)
+def log(ledger, tmp_path, request):
+    export(ledger, tmp_path / request.param)
+    return LOGS[request.param](tmp_path / request.param)
+
+
 @pytest.fixture
-def log(ledger, tmp_path):
+def lines(ledger, tmp_path):
     export(ledger, tmp_path / "log.jsonl")
     return LogFile(tmp_path / "log.jsonl")
 
@@ -33,19 +42,24 @@ def log(ledger, tmp_path):
 def test_it_answers_what_the_ledger_answers_that_it_was_exported_from(log, ledger):
     window = {"since": NOON + timedelta(hours=1), "until": NOON + timedelta(hours=3)}
     assert list(log.read(**window)) == list(ledger.read(**window))
-    assert list(log.evidence()) == list(ledger.evidence())
+    assert [one._replace(features=tuple(one.features), samples=list(one.samples)) for one in log.evidence()] == list(
+        ledger.evidence()
+    )
     assert log.decision("d2") == ledger.decision("d2")
     assert log.latest() == ledger.latest()
     assert log.latest(thread_id="t0") == ledger.latest(thread_id="t0")
     assert log.of_run("r") == ledger.of_run("r")
     assert log.of_call("c1") == ledger.of_call("c1")
+    graded_at = ledger.decision("d1").outcome.graded_at
+    for since in (None, graded_at, graded_at + timedelta(seconds=1)):
+        assert log.n_outcomes(since=since) == ledger.n_outcomes(since=since)
 
 
 @pytest.mark.parametrize(
     "look", [lambda log: log.decision("x"), lambda log: log.latest(thread_id="x"), lambda log: log.of_call("x")]
 )
 def test_what_it_does_not_hold_is_told(log, look):
-    with pytest.raises(UnknownDecision, match=r"stands in log\.jsonl"):
+    with pytest.raises(UnknownDecision, match=r"stands in log\.(jsonl|parquet)"):
         look(log)
     assert log.of_run("x") == []
 
@@ -67,32 +81,34 @@ def test_nothing_is_written_into_it(log, write):
     assert log.path.read_bytes() == before
 
 
-def test_a_line_that_is_none_of_ours_is_named(log):
-    lines = log.path.read_text().splitlines()
-    entry = json.loads(lines[2])
+def test_a_line_that_is_none_of_ours_is_named(lines):
+    written = lines.path.read_text().splitlines()
+    entry = json.loads(written[2])
     entry["decision"]["propensities"] = {"single_shot": 2.0}
-    log.path.write_text("\n".join([*lines[:2], json.dumps(entry), lines[3]]))
+    lines.path.write_text("\n".join([*written[:2], json.dumps(entry), written[3]]))
     with pytest.raises(InvalidInput, match=r"line 3 of log\.jsonl"):
-        list(log.read())
+        list(lines.read())
 
 
-def test_lines_out_of_order_are_refused(log):
-    first, *others = log.path.read_text().splitlines()
-    log.path.write_text("\n".join([*others, first]))
+def test_lines_out_of_order_are_refused(lines):
+    first, *others = lines.path.read_text().splitlines()
+    lines.path.write_text("\n".join([*others, first]))
     with pytest.raises(InvalidInput, match="line 4"):
-        list(log.read())
+        list(lines.read())
 
 
-def test_a_log_that_is_not_there_is_told(tmp_path):
+@pytest.mark.parametrize("name", LOGS)
+def test_a_log_that_is_not_there_is_told(tmp_path, name):
     with pytest.raises(InvalidInput, match="export"):
-        LogFile(tmp_path / "none.jsonl")
+        LOGS[name](tmp_path / "other" / name)
 
 
-def test_a_policy_learned_from_it_is_the_one_learned_from_the_ledger(tmp_path):
+@pytest.mark.parametrize("name", LOGS)
+def test_a_policy_learned_from_it_is_the_one_learned_from_the_ledger(tmp_path, name):
     ledger, budget = MemoryLedger(), Budget(per_task=110, unit="completion_tokens")
     serve(BudgetRouter(MENU, budget, ledger=ledger, seed=1), tasks(120, seed=1), seed=1)
-    export(ledger, tmp_path / "log.jsonl")
+    export(ledger, tmp_path / name)
 
-    learned = refresh(LogFile(tmp_path / "log.jsonl"), menu=MENU, budget=budget)
+    learned = refresh(LOGS[name](tmp_path / name), menu=MENU, budget=budget)
 
     assert learned.version == refresh(ledger, menu=MENU, budget=budget).version

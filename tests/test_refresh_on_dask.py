@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from world import MENU, serve, tasks
 
-from budget_router import Budget, BudgetRouter, MemoryLedger, refresh, refreshing
+from budget_router import Budget, BudgetRouter, MemoryLedger, ParquetLog, export, exporting, refresh, refreshing
 from budget_router.errors import ForeignLedger, InvalidInput, NotEnoughEvidence
 from budget_router.features import Tasks
 from budget_router.outcomes.on_dask import FarTasks, gathered
@@ -52,6 +52,21 @@ def test_workers_come_to_what_one_process_comes_to(client, path, in_parts, asked
     with SqlLedger(f"sqlite:///{path}") as ledger:
         alone = refresh(ledger, menu=MENU, budget=BUDGET, **asked)
         together = refresh(ledger, menu=MENU, budget=BUDGET, client=client, **asked)
+    assert_alike(together, alone)
+
+
+def test_workers_read_a_folder_of_parquet_as_one_process_reads_the_database(client, path, in_parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "ROWS_AT_ONCE", 40)
+    with SqlLedger(f"sqlite:///{path}") as ledger:
+        middle = list(ledger.evidence())[N_TASKS // 2].decided_at
+        export(ledger, tmp_path / "first.parquet", until=middle)
+        export(ledger, tmp_path / "second.parquet", since=middle)
+        alone = refresh(ledger, menu=MENU, budget=BUDGET)
+    assert len(parts_of(ParquetLog(tmp_path))) >= 4
+    assert_alike(refresh(ParquetLog(tmp_path), menu=MENU, budget=BUDGET, client=client), alone)
+
+
+def assert_alike(together, alone):
     assert together.n_decisions == alone.n_decisions >= 0.6 * N_TASKS
     assert together.n_graded == alone.n_graded
     for name in ("cost", "score", "accuracy"):

@@ -176,7 +176,7 @@ def doctor(ledger: LedgerUrl, as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: budget-router export spend.parquet --ledger sqlite:///spend.db --since 30d")
 def export(
-    path: Annotated[Path, typer.Argument(help="File to write: .jsonl is exact, .csv and .parquet are tables.")],
+    path: Annotated[Path, typer.Argument(help="File to write: .jsonl and .parquet are exact logs, .csv and .parquet tables.")],
     ledger: LedgerUrl,
     since: Annotated[str | None, typer.Option(help="Window, e.g. 30d, 12h, or an ISO date.")] = None,
     as_json: AsJson = False,

@@ -105,7 +105,7 @@ def _value(path: Path, key: str, value: object, *, is_path: bool) -> object:
     if isinstance(value, bool):
         return value
     text = str(value)
-    if is_path or (key == "ledger" and text.endswith(".jsonl")):
+    if is_path or (key == "ledger" and "://" not in text):
         return str(path.parent / text)
     is_relative = text.startswith(_SQLITE) and not text.removeprefix(_SQLITE).startswith(("/", ":"))
     return f"{_SQLITE}{path.parent.resolve() / text.removeprefix(_SQLITE)}" if key == "ledger" and is_relative else text

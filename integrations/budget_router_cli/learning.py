@@ -14,7 +14,7 @@ from budget_router import report as report_of
 from budget_router.evaluation import Gate, OffPolicyEstimate
 from budget_router.evaluation.judgement import STATIC_MIX
 from budget_router.reports import write_report
-from budget_router_cli.options import LOG_FILE, MENU, AsJson, LedgerUrl, PerTask, moment, opened, opened_to_read
+from budget_router_cli.options import MENU, AsJson, LogUrl, PerTask, is_log, moment, opened, opened_to_read
 from budget_router_cli.terminal import lines, progress_bars
 from budget_router_cli.watching import span
 from budget_router_cli.watching import watch as watch_ledger
@@ -25,7 +25,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: budget-router train log.db --budget 0.002:usd --out policy")
 def train(
-    log: Annotated[Path, typer.Argument(help="SQLite file that `record` or a router wrote, or a .jsonl that `export` wrote.")],
+    log: Annotated[Path, typer.Argument(help="SQLite file that `record` or a router wrote, or what `export` wrote.")],
     budget: PerTask,
     out: Annotated[Path, typer.Option(help="Folder of the policy, for load_policy.")],
     menu: Annotated[
@@ -40,7 +40,7 @@ def train(
     from budget_router_cli.menu_file import read_menu
 
     average = Budget.parse(budget)
-    with opened_to_read(str(log) if log.suffix == ".jsonl" else f"sqlite:///{log}") as book, progress_bars() as progress:
+    with opened_to_read(str(log) if is_log(str(log)) else f"sqlite:///{log}") as book, progress_bars() as progress:
         offered = read_menu(menu).menu if menu else book.latest().menu
         result = refresh_ledger(book, menu=offered, budget=average, learner=learner, seed=seed, progress=progress)
     save_policy(result.policy, out)
@@ -53,7 +53,7 @@ def train(
 
 @app.command(epilog="Example: budget-router refresh --ledger sqlite:///spend.db --budget 800:tokens --since 30d")
 def refresh(
-    ledger: LedgerUrl,
+    ledger: LogUrl,
     budget: PerTask,
     since: Annotated[str | None, typer.Option(help="Window, e.g. 30d, 12h, or an ISO date.")] = None,
     learner: Annotated[str, typer.Option(help="value or imitator.")] = "value",
@@ -112,9 +112,9 @@ def refresh(
         return
     if every or outcomes or on_drift:
         raise typer.BadParameter("--every, --outcomes and --on-drift are reasons to learn while watching: say --watch")
-    is_file = ledger.endswith(LOG_FILE)
+    is_file = is_log(ledger)
     if is_file and out is None:
-        raise typer.BadParameter(f"a {LOG_FILE} has no shelf for policies: say --out FOLDER")
+        raise typer.BadParameter("an exported log has no shelf for policies: say --out FOLDER")
     with opened_to_read(ledger) as book:
         with workers(dask) as client, progress_bars() as progress:
             learn = partial(learn, client=client, progress=progress)

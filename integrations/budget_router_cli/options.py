@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from budget_router import LogFile
+from budget_router import LogFile, ParquetLog
 from budget_router.errors import InvalidInput
 from budget_router.ledger import Ledger
 from budget_router_sql import SqlLedger
@@ -33,7 +33,8 @@ LogUrl = Annotated[
         "--ledger",
         envvar=f"{SHARED}LEDGER",
         show_default=False,
-        help="SQLAlchemy URL of the ledger, e.g. sqlite:///spend.db, or a .jsonl file that `export` wrote.",
+        help="SQLAlchemy URL of the ledger, e.g. sqlite:///spend.db, or a .jsonl or .parquet that `export` wrote, or a folder of "
+        "the latter.",
     ),
 ]
 PerTask = Annotated[
@@ -51,7 +52,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Of the folds.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-LOG_FILE = ".jsonl"
+_LINES, _TABLE = ".jsonl", ".parquet"
 """How the names of exported logs end."""
 
 
@@ -64,11 +65,16 @@ def opened(url: str) -> Iterator[SqlLedger]:
         yield book
 
 
+def is_log(url: str) -> bool:
+    """Whether it names what `export` wrote, and no database."""
+    return url.endswith((_LINES, _TABLE)) or Path(url).is_dir()
+
+
 @contextmanager
 def opened_to_read(url: str) -> Iterator[Ledger]:
-    """Open a ledger that is only read: one in a database, or a `.jsonl` file that `export` wrote."""
-    if url.endswith(LOG_FILE):
-        yield LogFile(url)
+    """Open a ledger that is only read: one in a database, or what `export` wrote."""
+    if is_log(url):
+        yield LogFile(url) if url.endswith(_LINES) else ParquetLog(url)
         return
     with opened(url) as book:
         yield book

@@ -11,7 +11,7 @@ from budget_router import report as report_of
 from budget_router.errors import InvalidInput
 from budget_router.reports import Report, write_report
 from budget_router_cli.menu_file import read_menu
-from budget_router_cli.options import AsJson, LedgerUrl, PerTaskIfTold, moment, opened_to_read
+from budget_router_cli.options import AsJson, LogUrl, PerTaskIfTold, moment, opened_to_read
 from budget_router_cli.terminal import talk
 
 app = typer.Typer()
@@ -19,7 +19,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: budget-router report --ledger sqlite:///spend.db --since 30d --out report.html")
 def report(
-    ledger: LedgerUrl,
+    ledger: LogUrl,
     out: Annotated[Path, typer.Option(help="HTML page to write; one that stands there is replaced.")] = Path("report.html"),
     budget: PerTaskIfTold = None,
     since: Annotated[str | None, typer.Option(help="Window, e.g. 30d, 12h, or an ISO date.")] = None,
