@@ -9,7 +9,7 @@ from budget_router.evaluation.confidence_sequence import (
 )
 from budget_router.evaluation.estimate import Estimate, clustered_mean, paired_bootstrap
 from budget_router.evaluation.gate import Condition, Gate, Verdict
-from budget_router.evaluation.judgement import Judgement, Rivals
+from budget_router.evaluation.judgement import Judgement
 from budget_router.evaluation.live import Live, LiveComparison, compared
 from budget_router.evaluation.matched import HonestOracle, honest_oracle, mix_at_spend, mixes_at_spend
 from budget_router.evaluation.off_policy import OffPolicyEstimate, doubly_robust, dr, dr_terms, ips, snips
@@ -17,6 +17,7 @@ from budget_router.evaluation.overlap import graded_share_doubt
 from budget_router.evaluation.regret import ImitationRegret, imitation_regret
 from budget_router.evaluation.revealed import Revealed
 from budget_router.evaluation.reward_model import cross_fitted
+from budget_router.evaluation.rivals import Rivals
 from budget_router.evaluation.routing_curve import RoutingCurve, aiq, routing_curve, threshold_curve
 
 __all__ = [

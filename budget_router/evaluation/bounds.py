@@ -5,25 +5,73 @@ that might have come, not only over those that came.
 """
 
 import math
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from budget_router.allocation import FloatArray, IntArray
 
 
-def clustered_error(terms: FloatArray, cluster: IntArray) -> float:
-    """Standard error of the mean of `terms`: `√(Σ_c (Σ_{i∈c} (t_i - mean))² · C / (C - 1)) / n`; NaN with one cluster.
+class ClusteredMean(NamedTuple):
+    """The mean of terms, and how the totals of clusters scatter about it; `+` is that of two sets that share no cluster.
 
-    Args:
-        terms: (n,), n ≥ 1.
-        cluster: (n,) numbers from 0 without a gap.
-
-    Reference: Liang and Zeger (1986), Longitudinal data analysis using generalized linear models, Biometrika 73(1).
+    With the number n_c and the total T_c of each cluster's terms, r_c = T_c - n_c · mean: a mean that lies d higher makes of each
+    r_c an r_c - n_c · d. So sets are added without a look at their terms (Chan, Golub and LeVeque 1983, The American
+    Statistician 37(3)).
     """
-    total = np.bincount(cluster, weights=terms - terms.mean())
-    if len(total) < 2:
-        return math.nan
-    return math.sqrt(float((total**2).sum()) * len(total) / (len(total) - 1)) / len(terms)
+
+    n: int
+    mean: float
+    """NaN without a term."""
+    n_clusters: int
+    square: float
+    """Σ r_c²."""
+    cross: float
+    """Σ n_c r_c."""
+    size: float
+    """Σ n_c²."""
+
+    @classmethod
+    def of(cls, terms: FloatArray, cluster: IntArray) -> Self:
+        """Take terms.
+
+        Args:
+            terms: (n,).
+            cluster: (n,) numbers from 0 without a gap.
+        """
+        if not len(terms):
+            return cls(0, math.nan, 0, 0.0, 0.0, 0.0)
+        mean = terms.mean()
+        rest, size = np.bincount(cluster, weights=terms - mean), np.bincount(cluster).astype(np.float64)
+        return cls(len(terms), float(mean), len(rest), float((rest**2).sum()), float(size @ rest), float(size @ size))
+
+    def __add__(self, other: "ClusteredMean", /) -> "ClusteredMean":  # type: ignore[override]  # of sums, not of tuples
+        if not (self.n and other.n):
+            return self if self.n else other
+        n = self.n + other.n
+        mean = (self.n * self.mean + other.n * other.mean) / n
+        one, two = self._about(mean), other._about(mean)
+        parts = (first + second for first, second in zip(one, two, strict=True))
+        return ClusteredMean(n, mean, self.n_clusters + other.n_clusters, *parts)
+
+    def _about(self, mean: float) -> tuple[float, float, float]:
+        d = mean - self.mean
+        return self.square - 2 * d * self.cross + d * d * self.size, self.cross - d * self.size, self.size
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean: `√(Σ_c r_c² · C / (C - 1)) / n`; NaN with one cluster.
+
+        Reference: Liang and Zeger (1986), Longitudinal data analysis using generalized linear models, Biometrika 73(1).
+        """
+        if self.n_clusters < 2:
+            return math.nan
+        return math.sqrt(max(self.square, 0.0) * self.n_clusters / (self.n_clusters - 1)) / self.n
+
+
+def clustered_error(terms: FloatArray, cluster: IntArray) -> float:
+    """Standard error of the mean of (n,) terms in (n,) clusters: see `ClusteredMean`."""
+    return ClusteredMean.of(terms, cluster).standard_error
 
 
 def student_half_width(standard_error: float, *, degrees_of_freedom: float, confidence: float) -> float:

@@ -9,7 +9,7 @@ from budget_router.allocation import FloatArray
 from budget_router.evaluation.off_policy import OffPolicyEstimate, dr, ips, snips
 from budget_router.evaluation.revealed import Revealed
 from budget_router.outcomes import OutcomeTable
-from budget_router.policies.contract import Prediction, part_of
+from budget_router.policies.contract import Prediction
 from budget_router.policies.static import Mixture
 
 
@@ -74,6 +74,40 @@ def compare(table: OutcomeTable, prediction: Prediction, *, chosen: FloatArray, 
     return Comparison(worth(chosen), worth(rival), gain)
 
 
+class Expected(NamedTuple):
+    """What tasks are predicted to come to, summed; `+` is that of two sets of tasks."""
+
+    n_tasks: int
+    accuracy: FloatArray
+    """(n_strategies,)"""
+    cost: FloatArray
+    """(n_strategies,)"""
+    spend: float
+    """Of a policy."""
+
+    @classmethod
+    def of(cls, prediction: Prediction, chosen: FloatArray) -> "Expected":
+        """Take tasks.
+
+        Args:
+            prediction: for each task.
+            chosen: (n, n_strategies) probabilities of the policy.
+        """
+        spend = float((chosen * prediction.cost).sum(axis=1).sum())
+        return cls(len(chosen), _accuracy(prediction).sum(axis=0), prediction.cost.sum(axis=0), spend)
+
+    def __add__(self, other: "Expected", /) -> "Expected":  # type: ignore[override]  # of sums, not of tuples
+        return Expected(
+            self.n_tasks + other.n_tasks, self.accuracy + other.accuracy, self.cost + other.cost, self.spend + other.spend
+        )
+
+    def mix(self) -> FloatArray:
+        """(n_strategies,) probabilities of the best static mix, by the strategies' means, at the policy's spend."""
+        mixture = Mixture(np.clip(self.accuracy / self.n_tasks, 0, 1), self.cost / self.n_tasks)
+        one = Prediction(self.cost[None], self.accuracy[None])
+        return np.asarray(mixture.choose(one, self.spend / self.n_tasks).probabilities[0])
+
+
 def static_mix(prediction: Prediction, chosen: FloatArray) -> FloatArray:
     """The best static mix, by the strategies' predicted means, at the spend that a policy is predicted to have.
 
@@ -84,10 +118,7 @@ def static_mix(prediction: Prediction, chosen: FloatArray) -> FloatArray:
     Returns:
         (n, n_strategies) the same probabilities for each task, as one row that is only read.
     """
-    mixture = Mixture(np.clip(_accuracy(prediction).mean(axis=0), 0, 1), prediction.cost.mean(axis=0))
-    spend = float((chosen * prediction.cost).sum(axis=1).mean())
-    one = mixture.choose(part_of(prediction, np.arange(1)), spend).probabilities
-    return np.broadcast_to(one, chosen.shape)
+    return np.broadcast_to(Expected.of(prediction, chosen).mix(), chosen.shape)
 
 
 def _accuracy(prediction: Prediction) -> FloatArray:

@@ -3,14 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from budget_router.allocation import FloatArray
 from budget_router.errors import InvalidInput
-from budget_router.evaluation.off_policy import OffPolicyEstimate, dr
-from budget_router.evaluation.revealed import Revealed, rows_of
+from budget_router.evaluation.off_policy import OffPolicyEstimate
+from budget_router.evaluation.revealed import Revealed
+from budget_router.evaluation.rivals import Rivals, Weighings
 from budget_router.features.ranges import WITHIN, OutOfRange
 
 HeldOut = Literal["later", "cross-fitted", "seen"]
@@ -19,18 +20,6 @@ training left its task out; or not at all."""
 
 STATIC_MIX = "the best static mix"
 """The incumbent's name where no policy serves yet."""
-NO_GROUP = "(no group)"
-"""Name under which tasks without a group are compared where others have one."""
-
-
-class Rivals(NamedTuple):
-    """What each policy would choose on every row of a table, (n_rows, n_strategies) of probabilities each."""
-
-    candidate: FloatArray
-    incumbent: FloatArray
-    """The active policy at the same budget; the static mix where there is none."""
-    mix: FloatArray
-    """The best static mix at the candidate's expected spend."""
 
 
 @dataclass(frozen=True)
@@ -97,22 +86,48 @@ class Judgement:
             {"groups": groups},
             {"scores": scores, "spends": spends},
         )
-        graded, settled = scores.rows, spends.rows
-        named = [] if groups is None else [groups[row] for row in graded]
-        chosen, before, mixed = (rows_of(one, graded) for one in rivals)
-        expected = rows_of(predicted_accuracy, graded)
-        gain = dr(scores, target_prob=chosen, predicted=expected, against=before)
-        is_first = incumbent is None and rivals.incumbent is rivals.mix
+        graded = scores.rows
+        is_known = groups is not None and any(groups[row] is not None for row in graded)
+        weighed = Weighings.of(
+            scores,
+            spends,
+            rivals,
+            predicted_accuracy=predicted_accuracy,
+            predicted_cost=predicted_cost,
+            groups=groups if is_known else None,
+        )
+        return cls.weighed(
+            weighed,
+            budget=budget,
+            unit=unit,
+            held_out=held_out,
+            incumbent=incumbent,
+            out_of_range=out_of_range,
+        )
+
+    @classmethod
+    def weighed(
+        cls,
+        weighed: Weighings,
+        *,
+        budget: float,
+        unit: str,
+        held_out: HeldOut,
+        incumbent: str | None = None,
+        out_of_range: OutOfRange = WITHIN,
+    ) -> "Judgement":
+        """Estimate all that a gate asks from sums: see `of`."""
+        gain = weighed.gain.estimate()
         return cls(
-            accuracy=dr(scores, target_prob=chosen, predicted=expected),
+            accuracy=weighed.accuracy.estimate(),
             gain=gain,
-            gain_over_mix=gain if is_first else dr(scores, target_prob=chosen, predicted=expected, against=mixed),
-            spend=dr(spends, target_prob=rows_of(rivals.candidate, settled), predicted=rows_of(predicted_cost, settled)),
+            gain_over_mix=gain if weighed.gain_over_mix is weighed.gain else weighed.gain_over_mix.estimate(),
+            spend=weighed.spend.estimate(),
             budget=budget,
             unit=unit,
             held_out=held_out,
             incumbent=STATIC_MIX if incumbent is None else incumbent,
-            groups=_gains_by_group(scores, chosen, before, expected, named),
+            groups={name: one.estimate() for name, one in weighed.largest_first()},
             out_of_range=out_of_range,
         )
 
@@ -155,28 +170,6 @@ def _check(
     for name, log in logs.items():
         if len(log.rows) != len(log.task_ids):
             raise InvalidInput(f"{name} came from no table: give Revealed its rows")
-
-
-def _gains_by_group(
-    scores: Revealed, chosen: FloatArray, before: FloatArray, expected: FloatArray, groups: Sequence[str | None]
-) -> dict[str, OffPolicyEstimate]:
-    """The gain on each group's tasks, largest group first; none where no task has a group."""
-    if not any(group is not None for group in groups):
-        return {}
-    names, number, count = np.unique(
-        np.array([NO_GROUP if group is None else group for group in groups]), return_inverse=True, return_counts=True
-    )
-    by_size = np.argsort(-count, kind="stable")
-    rows_of = np.split(np.argsort(number, kind="stable"), np.cumsum(count)[:-1])
-    return {
-        str(names[one]): dr(
-            scores.part(rows_of[one]),
-            target_prob=chosen[rows_of[one]],
-            predicted=expected[rows_of[one]],
-            against=before[rows_of[one]],
-        )
-        for one in by_size
-    }
 
 
 def _told(estimate: OffPolicyEstimate) -> dict[str, object]:

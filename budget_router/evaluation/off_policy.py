@@ -10,7 +10,7 @@ An estimate refuses to conclude where the log says too little about the target: 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -18,9 +18,9 @@ import numpy as np
 
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.errors import InvalidInput
-from budget_router.evaluation.bounds import bernstein_half_width, clustered_error, student_half_width
+from budget_router.evaluation.bounds import ClusteredMean, bernstein_half_width, student_half_width
 from budget_router.evaluation.estimate import Estimate
-from budget_router.evaluation.overlap import doubt, effective_sample_size
+from budget_router.evaluation.overlap import Overlap, Weight
 from budget_router.evaluation.revealed import Cells, Revealed
 from budget_router.outcomes import OutcomeTable
 
@@ -103,16 +103,8 @@ def ips(
     terms = (weights * np.nan_to_num(log.value)).sum(axis=1)
     highest = _largest(log, target_prob, max_importance_weight)
     term_range = highest * (max(value_range[1], 0.0) - min(value_range[0], 0.0))
-    return _estimate(
-        log,
-        terms,
-        weights.sum(axis=1),
-        target_prob,
-        n_clipped=n_clipped,
-        bound=bound,
-        term_range=term_range,
-        confidence=confidence,
-    )
+    told = _Told.of(log, terms, weights.sum(axis=1), target_prob, n_clipped=n_clipped)
+    return told.estimate(confidence) if bound == "t" else told.bounded(terms, log.task, term_range, confidence)
 
 
 def snips(
@@ -138,7 +130,7 @@ def snips(
     total = float(weight.sum())
     value = float(weighted.sum()) / total if total > 0 else math.nan
     terms = value + (weighted - value * weight) * (len(weight) / total) if total > 0 else np.full(len(weight), math.nan)
-    return _estimate(log, terms, weight, target_prob, n_clipped=n_clipped, confidence=confidence)
+    return _Told.of(log, terms, weight, target_prob, n_clipped=n_clipped).estimate(confidence)
 
 
 def dr(
@@ -177,6 +169,59 @@ def dr(
 
     Reference: Dudík, Langford and Li (2011), Doubly Robust Policy Evaluation and Learning, ICML.
     """
+    found, terms = _weighed(log, target_prob, predicted, against, max_importance_weight)
+    if bound == "t":
+        return found.estimate(confidence)
+    term_range = (value_range[1] - value_range[0]) * (1 + 2 * found.highest) * (1 if against is None else 2)
+    return found.told.bounded(terms, log.task, term_range, confidence, least_error=found.design_error)
+
+
+class Weighed(NamedTuple):
+    """What decisions add to a doubly robust estimate: sums; `+` is that of decisions on other tasks."""
+
+    told: "_Told"
+    modelled: ClusteredMean
+    """What the model says of each."""
+    highest: float
+    """The largest sum of weights that any of them could have had."""
+    square: FloatArray
+    """(n_strategies,) summed squared misses of the model."""
+    n_seen: IntArray
+    """(n_strategies,) cells that were observed."""
+    drawn: FloatArray
+    """(n_strategies,) summed `w² p` of the weights w that the cells would have, were they revealed."""
+
+    @classmethod
+    def of(cls, log: Revealed, *, target_prob: FloatArray, predicted: FloatArray, against: FloatArray | None = None) -> "Weighed":
+        """Weigh decisions, as `dr` does that says what each of these is."""
+        return _weighed(log, target_prob, predicted, against, None)[0]
+
+    def __add__(self, other: "Weighed", /) -> "Weighed":  # type: ignore[override]  # of sums, not of tuples
+        sums = (getattr(self, name) + getattr(other, name) for name in ("square", "n_seen", "drawn"))
+        return Weighed(self.told + other.told, self.modelled + other.modelled, max(self.highest, other.highest), *sums)
+
+    def estimate(self, confidence: float = CONFIDENCE) -> OffPolicyEstimate:
+        """The estimate that they come to, with its t interval."""
+        return self.told.estimate(confidence, least_error=self.design_error)
+
+    @property
+    def design_error(self) -> float:
+        """Standard error of the mean by the log's design: what the draw of the strategies and their scores adds.
+
+        Residuals of cells that one decision reveals together count as independent; where they are not, the clustered error of
+        the terms shows it.
+        """
+        if self.modelled.n_clusters < 2:
+            return math.nan
+        prior = _PRIOR_ROWS * self.square.sum() / max(self.n_seen.sum(), 1)
+        scatter = (self.square + prior) / (self.n_seen + _PRIOR_ROWS)
+        return math.sqrt(self.modelled.standard_error**2 + float(self.drawn @ scatter) / self.modelled.n**2)
+
+
+def _weighed(
+    log: Revealed, target_prob: FloatArray, predicted: FloatArray, against: FloatArray | None, limit: float | None
+) -> tuple[Weighed, FloatArray]:
+    """Weigh decisions, and give their terms, (n,)."""
     _check(log, target_prob)
     if against is not None:
         _check(log, against)
@@ -186,24 +231,16 @@ def dr(
             predicted[rows],
             target_prob[rows],
             None if against is None else against[rows],
-            max_importance_weight,
+            limit,
         )
         for rows in _stretches(len(log.value))
     ]
     terms, modelled, weight = (np.concatenate(column) for column in list(zip(*parts, strict=True))[:3])
-    term_range = (value_range[1] - value_range[0]) * (1 + 2 * max(part.highest for part in parts)) * (1 if against is None else 2)
-    return _estimate(
-        log,
-        terms,
-        weight,
-        target_prob,
-        against=against,
-        n_clipped=sum(part.n_clipped for part in parts),
-        bound=bound,
-        term_range=term_range,
-        confidence=confidence,
-        least_error=_design_error(log, parts, modelled),
-    )
+    square, n_seen, drawn = (np.sum([getattr(part, name) for part in parts], axis=0) for name in ("square", "n_seen", "drawn"))
+    n_clipped = sum(part.n_clipped for part in parts)
+    told = _Told.of(log, terms, weight, target_prob, against=against, n_clipped=n_clipped)
+    highest = max(part.highest for part in parts)
+    return Weighed(told, ClusteredMean.of(modelled, log.task), highest, square, n_seen, drawn), terms
 
 
 class _Part(NamedTuple):
@@ -296,45 +333,57 @@ def _missed(cells: Cells, predicted: FloatArray) -> FloatArray:
     return np.where(cells.is_observed, np.nan_to_num(cells.value) - predicted, 0.0)
 
 
-def _design_error(log: Revealed, parts: Sequence[_Part], modelled: FloatArray) -> float:
-    """Standard error of the doubly robust mean by the log's design: what the draw of the strategies and their scores adds.
+class _Told(NamedTuple):
+    """What decisions tell of a mean; `+` is that of decisions on other tasks."""
 
-    Residuals of cells that one decision reveals together count as independent; where they are not, the clustered error of the
-    terms shows it.
-    """
-    if log.n_tasks < 2:
-        return math.nan
-    square, n_seen, drawn = (np.sum([getattr(part, name) for part in parts], axis=0) for name in ("square", "n_seen", "drawn"))
-    scatter = (square + _PRIOR_ROWS * square.sum() / max(n_seen.sum(), 1)) / (n_seen + _PRIOR_ROWS)
-    return math.sqrt(clustered_error(modelled, log.task) ** 2 + float(drawn @ scatter) / len(modelled) ** 2)
+    terms: ClusteredMean
+    weight: Weight
+    overlaps: tuple[Overlap, ...]
+    """With the target, and with what it is compared with."""
+    n_clipped: int
 
+    @classmethod
+    def of(
+        cls,
+        log: Revealed,
+        terms: FloatArray,
+        weight: FloatArray,
+        target_prob: FloatArray,
+        *,
+        against: FloatArray | None = None,
+        n_clipped: int,
+    ) -> "_Told":
+        overlaps = (Overlap.of(log, target_prob), *([] if against is None else [Overlap.of(log, against)]))
+        return cls(ClusteredMean.of(terms, log.task), Weight.of(weight), overlaps, n_clipped)
 
-def _estimate(
-    log: Revealed,
-    terms: FloatArray,
-    weight: FloatArray,
-    target_prob: FloatArray,
-    *,
-    against: FloatArray | None = None,
-    n_clipped: int,
-    bound: Bound = "t",
-    term_range: float = math.nan,
-    confidence: float,
-    least_error: float = 0.0,
-) -> OffPolicyEstimate:
-    n_effective = effective_sample_size(weight)
-    value = float(terms.mean()) if len(terms) else math.nan
-    error = max(clustered_error(terms, log.task), least_error) if log.n_tasks > 1 else math.nan
-    reason = doubt(log, target_prob) or (doubt(log, against) if against is not None else "")
-    half = math.nan
-    if not reason and bound == "bernstein":
-        half = bernstein_half_width(terms, log.task, term_range=term_range, confidence=confidence)
-    elif not reason:
-        degrees = max(min(n_effective, log.n_tasks) - 1, 1.0)  # a gain may rest on fewer decisions than either policy's value
-        half = student_half_width(error, degrees_of_freedom=degrees, confidence=confidence)
-    return OffPolicyEstimate(
-        value, error, value - half, value + half, n_effective, len(terms), log.n_tasks, n_clipped, reason=reason
-    )
+    def __add__(self, other: "_Told", /) -> "_Told":  # type: ignore[override]  # of sums, not of tuples
+        overlaps = tuple(one + two for one, two in zip(self.overlaps, other.overlaps, strict=True))
+        return _Told(self.terms + other.terms, self.weight + other.weight, overlaps, self.n_clipped + other.n_clipped)
+
+    def estimate(self, confidence: float, *, least_error: float = 0.0) -> OffPolicyEstimate:
+        """With a t interval."""
+        error = max(self.terms.standard_error, least_error)
+        degrees = max(min(self._n_effective, self.terms.n_clusters) - 1, 1.0)  # a gain may rest on fewer than either value
+        return self._estimate(error, lambda: student_half_width(error, degrees_of_freedom=degrees, confidence=confidence))
+
+    def bounded(
+        self, terms: FloatArray, task: IntArray, term_range: float, confidence: float, *, least_error: float = 0.0
+    ) -> OffPolicyEstimate:
+        """With an interval that needs no normality."""
+        error = max(self.terms.standard_error, least_error)
+        return self._estimate(error, lambda: bernstein_half_width(terms, task, term_range=term_range, confidence=confidence))
+
+    def _estimate(self, error: float, half_width: Callable[[], float]) -> OffPolicyEstimate:
+        mean, reason = self.terms, next((overlap.doubt for overlap in self.overlaps if overlap.doubt), "")
+        half = math.nan if reason else half_width()
+        low, high = mean.mean - half, mean.mean + half
+        return OffPolicyEstimate(
+            mean.mean, error, low, high, self._n_effective, mean.n, mean.n_clusters, self.n_clipped, reason=reason
+        )
+
+    @property
+    def _n_effective(self) -> float:
+        return float(self.weight.n_effective)
 
 
 def _stretches(n_rows: int) -> list[slice]:

@@ -1,6 +1,7 @@
 """When a log says too little about a policy: reasons not to conclude, each with what was found, the limit, and the mend."""
 
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -21,8 +22,7 @@ MAX_GRADED_GAP = 0.1
 
 def effective_sample_size(weights: FloatArray) -> float:
     """How many equally weighted decisions tell as much: `(Σw)² / Σw²`; 0 without weights (Kish 1965, Survey Sampling)."""
-    square = float((weights**2).sum())
-    return float(weights.sum()) ** 2 / square if square > 0 else 0.0
+    return float(Weight.of(weights).n_effective)
 
 
 def graded_share_doubt(n_graded: Sequence[int] | IntArray, n_settled: Sequence[int] | IntArray, strategies: Sequence[str]) -> str:
@@ -58,51 +58,114 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def doubt(log: Revealed, target_prob: FloatArray) -> str:
-    """Why the log does not tell what the target policy is worth, or nothing.
+class Weight(NamedTuple):
+    """Sums of importance weights; `+` is that of two sets."""
 
-    Args:
-        log: what was revealed.
-        target_prob: (n, n_strategies) of the evaluated policy.
-    """
-    if log.n_tasks < 2:
-        return f"{log.n_tasks} task(s) in the log, at least 2 needed: serve and grade more tasks"
-    return _unlogged(log, target_prob) or _thin(log, target_prob) or _unevenly_graded(log)
+    total: FloatArray
+    square: FloatArray
 
+    @classmethod
+    def of(cls, weights: FloatArray) -> Self:
+        """Of (n,) weights one number each, of (n, n_strategies) one for each column."""
+        return cls(weights.sum(axis=0), np.square(weights).sum(axis=0))
 
-def _unlogged(log: Revealed, target_prob: FloatArray) -> str:
-    unlogged = np.where(log.prob == 0, target_prob, 0.0).mean(axis=0)
-    if unlogged.sum() <= MAX_UNLOGGED_MASS:
-        return ""
-    worst = log.strategies[int(unlogged.argmax())]
-    return (
-        f"{_percent(unlogged.sum())} of the target's choices had probability 0 in the log (most of them {worst}), "
-        f"limit {_percent(MAX_UNLOGGED_MASS)}: explore with a floor under every propensity"
-    )
+    def __add__(self, other: "Weight", /) -> "Weight":  # type: ignore[override]  # of sums, not of tuples
+        return Weight(self.total + other.total, self.square + other.square)
+
+    @property
+    def n_effective(self) -> FloatArray:
+        """How many equally weighted decisions tell as much: see `effective_sample_size`."""
+        return np.divide(self.total**2, self.square, out=np.zeros(np.shape(self.total)), where=np.asarray(self.square) > 0)
 
 
-def _thin(log: Revealed, target_prob: FloatArray) -> str:
-    weights = log.importance_weights(target_prob)
-    n_effective = effective_sample_size(weights.sum(axis=1))
-    if n_effective < MIN_EFFECTIVE_SAMPLE:
+class Overlap(NamedTuple):
+    """What tells whether a log says enough of a target policy; `+` is that of two logs of other tasks."""
+
+    n: int
+    n_tasks: int
+    unlogged: FloatArray
+    """(n_strategies,) summed choices of what had probability 0 in the log."""
+    mass: FloatArray
+    """(n_strategies,) summed choices."""
+    rows: Weight
+    """Of each decision's weights together."""
+    columns: Weight
+    """Of each strategy."""
+    n_graded: IntArray
+    """(n_strategies,)"""
+    n_settled: IntArray | None
+    """(n_strategies,) as `Revealed` has them."""
+    strategies: tuple[str, ...]
+
+    @classmethod
+    def of(cls, log: Revealed, target_prob: FloatArray) -> Self:
+        """Take a log.
+
+        Args:
+            log: what was revealed.
+            target_prob: (n, n_strategies) of the evaluated policy.
+        """
+        weights = log.importance_weights(target_prob)
+        return cls(
+            n=len(weights),
+            n_tasks=log.n_tasks,
+            unlogged=np.where(log.prob == 0, target_prob, 0.0).sum(axis=0),
+            mass=target_prob.sum(axis=0),
+            rows=Weight.of(weights.sum(axis=1)),
+            columns=Weight.of(weights),
+            n_graded=log.is_observed.sum(axis=0),
+            n_settled=log.n_settled,
+            strategies=log.strategies,
+        )
+
+    def __add__(self, other: "Overlap", /) -> "Overlap":  # type: ignore[override]  # of sums, not of tuples
+        settled = None if self.n_settled is None or other.n_settled is None else self.n_settled + other.n_settled
+        return Overlap(
+            self.n + other.n,
+            self.n_tasks + other.n_tasks,
+            self.unlogged + other.unlogged,
+            self.mass + other.mass,
+            self.rows + other.rows,
+            self.columns + other.columns,
+            self.n_graded + other.n_graded,
+            settled,
+            self.strategies,
+        )
+
+    @property
+    def doubt(self) -> str:
+        """Why the log does not tell what the target policy is worth, or nothing."""
+        if self.n_tasks < 2:
+            return f"{self.n_tasks} task(s) in the log, at least 2 needed: serve and grade more tasks"
+        return self._unlogged() or self._thin() or self._unevenly_graded()
+
+    def _unlogged(self) -> str:
+        unlogged = self.unlogged / self.n
+        if unlogged.sum() <= MAX_UNLOGGED_MASS:
+            return ""
+        worst = self.strategies[int(unlogged.argmax())]
         return (
-            f"effective sample size is {n_effective:.1f} of {len(weights)} decisions, limit {MIN_EFFECTIVE_SAMPLE:g}: "
+            f"{_percent(unlogged.sum())} of the target's choices had probability 0 in the log (most of them {worst}), "
+            f"limit {_percent(MAX_UNLOGGED_MASS)}: explore with a floor under every propensity"
+        )
+
+    def _thin(self) -> str:
+        n_effective = float(self.rows.n_effective)
+        if n_effective < MIN_EFFECTIVE_SAMPLE:
+            return (
+                f"effective sample size is {n_effective:.1f} of {self.n} decisions, limit {MIN_EFFECTIVE_SAMPLE:g}: "
+                "log more decisions, or raise the exploration floor"
+            )
+        mass, n_seen = self.mass / self.n, self.columns.n_effective
+        thin = (n_seen < MIN_OBSERVATIONS) & (mass > 0)
+        if mass[thin].sum() <= MAX_THIN_MASS:
+            return ""
+        worst = int(np.where(thin, mass, -1.0).argmax())
+        return (
+            f"{_percent(mass[thin].sum())} of the target's choices fall on strategies with fewer than {MIN_OBSERVATIONS:g} "
+            f"observations there (most of them {self.strategies[worst]}, {n_seen[worst]:.1f}), limit {_percent(MAX_THIN_MASS)}: "
             "log more decisions, or raise the exploration floor"
         )
-    mass = target_prob.mean(axis=0)
-    n_seen = np.array([effective_sample_size(column) for column in weights.T])
-    thin = (n_seen < MIN_OBSERVATIONS) & (mass > 0)
-    if mass[thin].sum() <= MAX_THIN_MASS:
-        return ""
-    worst = int(np.where(thin, mass, -1.0).argmax())
-    return (
-        f"{_percent(mass[thin].sum())} of the target's choices fall on strategies with fewer than {MIN_OBSERVATIONS:g} "
-        f"observations there (most of them {log.strategies[worst]}, {n_seen[worst]:.1f}), limit {_percent(MAX_THIN_MASS)}: "
-        "log more decisions, or raise the exploration floor"
-    )
 
-
-def _unevenly_graded(log: Revealed) -> str:
-    if log.n_settled is None:
-        return ""
-    return graded_share_doubt(log.is_observed.sum(axis=0), log.n_settled, log.strategies)
+    def _unevenly_graded(self) -> str:
+        return "" if self.n_settled is None else graded_share_doubt(self.n_graded, self.n_settled, self.strategies)

@@ -165,7 +165,7 @@ class Rows:
         return number
 
 
-class Cells(NamedTuple):
+class BundleCells(NamedTuple):
     """What bundles tell of strategies, NaN for what they do not; (n_bundles, n_strategies) each."""
 
     accuracy: FloatArray
@@ -175,7 +175,7 @@ class Cells(NamedTuple):
 
     @classmethod
     def empty(cls, n_bundles: int, n_strategies: int) -> Self:
-        """Cells of which nothing is known."""
+        """BundleCells of which nothing is known."""
         accuracy, error, *shares = (np.full((n_bundles, n_strategies), np.nan) for _ in range(2 + len(Share._fields)))
         return cls(accuracy, error, shares)
 

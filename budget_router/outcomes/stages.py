@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.menu import Escalate, Menu
-from budget_router.outcomes.rows import Cells, Rows, summed
+from budget_router.outcomes.rows import BundleCells, Rows, summed
 
 
 class Stages(NamedTuple):
@@ -37,7 +37,7 @@ class Stages(NamedTuple):
         bundles, chances = (len(rows.bundles), len(actions)), (len(rows.chances), len(actions))
         accepted_right, accepted, n_votes = (np.full(bundles, np.nan) for _ in range(3))
         first_prob, then_prob = (np.full(chances, np.nan) for _ in range(2))
-        firsts, thens = Cells.empty(*bundles), Cells.empty(*bundles)
+        firsts, thens = BundleCells.empty(*bundles), BundleCells.empty(*bundles)
         for action, strategy in enumerate(menu.root[one] for one in actions):
             if not isinstance(strategy, Escalate) or strategy.then.sampling == strategy.first.sampling:
                 continue

@@ -19,7 +19,7 @@ from budget_router.features.texts import Said, chosen_texts
 from budget_router.menu import Escalate, Menu
 from budget_router.outcomes.bundle import Bundle
 from budget_router.outcomes.pooling import pooled, spread
-from budget_router.outcomes.rows import Cells, Chances, Rows, numbered
+from budget_router.outcomes.rows import BundleCells, Chances, Rows, numbered
 from budget_router.outcomes.stages import Stages
 from budget_router.outcomes.weak_labels import WeakLabels
 from budget_router.records import LoggedDecision
@@ -283,9 +283,9 @@ class OutcomeTable:
         )
 
 
-def _cells(bundles: Sequence[Bundle], menu: Menu, weak: WeakLabels | None) -> tuple[Cells, NDArray[np.bool_]]:
+def _cells(bundles: Sequence[Bundle], menu: Menu, weak: WeakLabels | None) -> tuple[BundleCells, NDArray[np.bool_]]:
     """What bundles tell of the menu's strategies, and whether they tell it by agreement alone, (n_bundles,)."""
-    cells, is_weak = Cells.empty(len(bundles), len(menu)), np.zeros(len(bundles), dtype=np.bool_)
+    cells, is_weak = BundleCells.empty(len(bundles), len(menu)), np.zeros(len(bundles), dtype=np.bool_)
     for place, bundle in enumerate(bundles):
         calibration = weak.of(bundle) if weak else None
         is_weak[place] = calibration is not None

@@ -1,12 +1,13 @@
 """The price that meets a budget, read off a policy's predictions on the tasks of its log."""
 
+from collections.abc import Sequence
 from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 
 from budget_router.allocation import FloatArray, IntArray, trace
-from budget_router.policies.contract import Choice, Prediction
+from budget_router.policies.contract import Choice, Prediction, part_of
 
 _MAX_PRICES = 160
 """Prices kept of a longer curve; a budget between two of them is met by a mixture of their picks."""
@@ -66,16 +67,20 @@ class PriceCurve(NamedTuple):
             n_folds: how many.
             billed: see `of`.
         """
-        price = _corners(prediction)
-        levels, place = np.unique([_around(one) for one in price], return_inverse=True)
-        own = [_taken(prediction, billed, np.flatnonzero(fold == one), levels) for one in range(n_folds)]
-        rest = _taken(prediction, billed, np.flatnonzero((fold < 0) | (fold >= n_folds)), levels)
-        whole = reduce(_Taken.__add__, own, rest)
+        prices = Prices.of(part_of(prediction, prices_from(len(prediction.cost))))
+        return cls.told(prices, taken(prediction, fold, n_folds, prices, billed=billed))
+
+    @classmethod
+    def told(cls, prices: "Prices", picks: "Sequence[Taken]") -> "list[PriceCurve]":
+        """The curve of each fold, from what the picks of the folds come to: see `taken`."""
+        *own, rest = picks
+        whole = reduce(Taken.__add__, own, rest)
         curves = []
         for part in own:
-            spend = _spend((whole.sums - part.sums)[:, place.reshape(len(price), -1)].mean(axis=2), whole.n_tasks - part.n_tasks)
+            sums = (whole.sums - part.sums)[:, prices.place].mean(axis=2)
+            spend = _spend(sums, whole.n_tasks - part.n_tasks)
             mean_cost = (whole.cost - part.cost) / (whole.n_tasks - part.n_tasks)
-            curves.append(cls(price, np.maximum.accumulate(spend), mean_cost))
+            curves.append(cls(prices.price, np.maximum.accumulate(spend), mean_cost))
         return curves
 
     def choose(self, prediction: Prediction, budget: float, *, floor: float) -> Choice:
@@ -119,28 +124,53 @@ def _stretches(n_tasks: int) -> list[slice]:
     return [slice(start, start + _AT_ONCE) for start in range(0, n_tasks, _AT_ONCE)]
 
 
-def _corners(prediction: Prediction) -> FloatArray:
-    """(n_prices,) prices at which picks change, falling to 0: on a sample of many tasks, and not all of them."""
-    step = -(-len(prediction.cost) // _MAX_TRACED)
-    corners = trace(prediction.score[::step], prediction.cost[::step]).shadow_price
-    kept = np.unique(np.linspace(0, max(len(corners) - 1, 0), _MAX_PRICES).round().astype(np.intp))[: len(corners)]
-    return np.array([*corners[kept][:1] * (1 + 2 * _DITHER), *corners[kept], 0.0])
+class Prices(NamedTuple):
+    """At which prices a curve is told."""
+
+    price: FloatArray
+    """(n_prices,) at which picks change, falling to 0."""
+    level: FloatArray
+    """(n_levels,) all prices within the dither around one of these, rising."""
+    place: IntArray
+    """(n_prices, n_dithered) of each price's levels."""
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> "Prices":
+        """Look at tasks, of many those that `prices_from` names."""
+        corners = trace(prediction.score, prediction.cost).shadow_price
+        kept = np.unique(np.linspace(0, max(len(corners) - 1, 0), _MAX_PRICES).round().astype(np.intp))[: len(corners)]
+        price = np.array([*corners[kept][:1] * (1 + 2 * _DITHER), *corners[kept], 0.0])
+        levels, place = np.unique([_around(one) for one in price], return_inverse=True)
+        return cls(price, levels, place.reshape(len(price), -1))
 
 
-class _Taken(NamedTuple):
+def prices_from(n_tasks: int) -> IntArray:
+    """Rows of the tasks from which prices are taken: evenly over many, and not all of them."""
+    return np.arange(0, n_tasks, -(-n_tasks // _MAX_TRACED))
+
+
+class Taken(NamedTuple):
     """What some tasks' picks come to; `+` is that of two parts."""
 
     n_tasks: int
     cost: FloatArray
     """(n_strategies,) summed predicted cost, picked or not."""
     sums: FloatArray
-    """(3, n_prices) summed over picks: the predicted cost, what was billed, and the predicted cost of what was billed."""
+    """(3, n_levels) summed over picks: the predicted cost, what was billed, and the predicted cost of what was billed."""
 
-    def __add__(self, other: "_Taken", /) -> "_Taken":  # type: ignore[override]  # of sums, not of tuples
-        return _Taken(self.n_tasks + other.n_tasks, self.cost + other.cost, self.sums + other.sums)
+    def __add__(self, other: "Taken", /) -> "Taken":  # type: ignore[override]  # of sums, not of tuples
+        return Taken(self.n_tasks + other.n_tasks, self.cost + other.cost, self.sums + other.sums)
 
 
-def _taken(prediction: Prediction, billed: FloatArray | None, tasks: IntArray, levels: FloatArray) -> _Taken:
+def taken(
+    prediction: Prediction, fold: IntArray, n_folds: int, prices: Prices, *, billed: FloatArray | None = None
+) -> "list[Taken]":
+    """What the picks of each fold come to at each price, and at last those of tasks in no fold: see `PriceCurve.without_each`."""
+    folds = [*(fold == one for one in range(n_folds)), (fold < 0) | (fold >= n_folds)]
+    return [_taken(prediction, billed, np.flatnonzero(one), prices.level) for one in folds]
+
+
+def _taken(prediction: Prediction, billed: FloatArray | None, tasks: IntArray, levels: FloatArray) -> Taken:
     sums, total = np.zeros((3, len(levels))), np.zeros(prediction.cost.shape[1])
     for start in range(0, len(tasks), _AT_ONCE):
         rows = tasks[start : start + _AT_ONCE]
@@ -149,7 +179,7 @@ def _taken(prediction: Prediction, billed: FloatArray | None, tasks: IntArray, l
         amounts = np.array([cost, np.nan_to_num(bills), np.where(np.isnan(bills), 0.0, cost)])
         sums += _picked(prediction.score[rows], cost, amounts, levels)
         total += cost.sum(axis=0)
-    return _Taken(len(tasks), total, sums)
+    return Taken(len(tasks), total, sums)
 
 
 def _spend(sums: FloatArray, n_tasks: int) -> FloatArray:
