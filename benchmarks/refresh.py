@@ -21,7 +21,7 @@ from benchmarks.books import alone
 from benchmarks.books_made import make
 from benchmarks.facts import tell
 from benchmarks.refresh_made import BUDGET, MENU, served
-from budget_router import refreshing
+from budget_router import refreshing, training
 from budget_router.features import Featuriser, Tasks
 from budget_router.judging import Trial
 from budget_router.outcomes import OutcomeTable
@@ -41,8 +41,8 @@ _STAGES: dict[str, tuple[tuple[Any, str], ...]] = {  # Any: classes and modules
     "fit": ((LearnedPolicy, "_fit_models"),),
     "predict": ((Predictions, "put"), (Tasks, "map"), (LearnedPolicy, "predict_table")),
     "price": ((PriceCurve, "of"),),
-    "solve": ((refreshing, "completed"), (refreshing, "solve")),
-    "judge": ((Trial, "cross_fitted"), (refreshing, "judged")),
+    "solve": ((training, "completed"), (training, "solve")),
+    "judge": ((Trial, "cross_fitted"), (training, "judged")),
     "save": ((refreshing, "record_of"),),
 }
 """What each stage is made of: names under which its parts are found."""

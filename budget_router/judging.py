@@ -7,11 +7,12 @@ altogether: fewer train, but the figures tell how the policy fares when time has
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from budget_router.allocation import FloatArray
+from budget_router.allocation import FloatArray, IntArray
 from budget_router.budget import Budget, Unit
 from budget_router.errors import ArtifactError, NotEnoughEvidence
 from budget_router.evaluation import Judgement, Revealed, Rivals, static_mix
@@ -22,8 +23,8 @@ from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.artifact import policy_from
 from budget_router.policies.contract import Prediction, part_of
-from budget_router.policies.learned import N_FOLDS, LearnedPolicy
-from budget_router.policies.pricing import PriceCurve
+from budget_router.policies.learned import N_FOLDS, LearnedPolicy, folds_of
+from budget_router.policies.pricing import Folds, PriceCurve
 
 MOST_LOOKED_AT = 20_000
 """Graded decisions that are looked at for what is out of range, evenly over time: a share of 5 % is known to 0.15 points."""
@@ -57,12 +58,38 @@ class Trial(NamedTuple):
         """
         pooled, held_out, row = policy.table_, policy.held_out_, table.pool
         cluster = pooled.cluster
-        fold = rng.permutation(np.arange(cluster.max() + 1) % N_FOLDS)[cluster]
-        chosen, trained = np.empty(held_out.cost.shape), policy.featuriser_.range_
-        for one, curve in enumerate(PriceCurve.without_each(held_out, fold, N_FOLDS, billed=pooled.cost)):
+        fold = folds_of(cluster, rng)
+        curves = PriceCurve.without_each(held_out, fold, N_FOLDS, billed=pooled.cost)
+        out_of_range = trained_range(policy)
+        return cls.priced(table, row, held_out, fold=fold, curves=curves, budget=budget, out_of_range=out_of_range)
+
+    @classmethod
+    def priced(
+        cls,
+        table: OutcomeTable,
+        row: IntArray,
+        held_out: Prediction,
+        *,
+        fold: Folds,
+        curves: Sequence[PriceCurve],
+        budget: float,
+        out_of_range: OutOfRange,
+    ) -> "Trial":
+        """Judge each task by the curve of its fold, which was told by the others.
+
+        Args:
+            table: one row per decision.
+            row: (n_rows,) of each decision's task among the tasks.
+            held_out: predictions of these.
+            fold: (n_tasks,) of each.
+            curves: one for each fold.
+            budget: mean cost per task to be met.
+            out_of_range: of the judged tasks.
+        """
+        chosen = np.empty(held_out.cost.shape)
+        for one, curve in enumerate(curves):
             inside = np.flatnonzero(fold == one)
             chosen[inside] = curve.choose(part_of(held_out, inside), budget, floor=0.0).probabilities
-        out_of_range = UNKNOWN if trained is None else trained.held_out_
         return cls(table, part_of(held_out, row), chosen[row], out_of_range, "cross-fitted")
 
     @classmethod
@@ -76,9 +103,23 @@ class Trial(NamedTuple):
         """
         prediction = policy.predict_table(table)
         chosen = policy.choose(prediction, budget).probabilities
-        graded = np.flatnonzero(~np.isnan(table.graded).all(axis=1))
-        looked_at = graded[:: max(1, math.ceil(len(graded) / MOST_LOOKED_AT))]
-        return cls(table, prediction, chosen, policy.out_of_range(table, looked_at), "later")
+        return cls(table, prediction, chosen, policy.out_of_range(table, looked_at(graded_rows(table))), "later")
+
+
+def graded_rows(table: OutcomeTable) -> IntArray:
+    """Rows of a table that were graded."""
+    return np.flatnonzero(~np.isnan(table.graded).all(axis=1))
+
+
+def looked_at(graded: IntArray) -> IntArray:
+    """Which graded decisions, given oldest first, are looked at for what is out of range."""
+    return graded[:: max(1, math.ceil(len(graded) / MOST_LOOKED_AT))]
+
+
+def trained_range(policy: LearnedPolicy) -> OutOfRange:
+    """How many of the tasks that trained are out of the range of the others."""
+    trained = policy.featuriser_.range_
+    return UNKNOWN if trained is None else trained.held_out_
 
 
 def parted(table: OutcomeTable, later_share: float) -> tuple[OutcomeTable, OutcomeTable]:
@@ -94,12 +135,23 @@ def parted(table: OutcomeTable, later_share: float) -> tuple[OutcomeTable, Outco
     n_rows, cluster = len(table.task_ids), table.cluster
     first = n_rows - math.ceil(later_share * n_rows)
     is_new = ~np.isin(cluster[first:], cluster[:first])
-    if not first or not is_new.any():
-        raise NotEnoughEvidence(
-            f"of {n_rows} settled decisions {n_rows - first} were to judge, {int(is_new.sum())} of them about new "
-            "tasks: widen the window, or judge cross-fitted"
-        )
+    check_parted(n_rows, first, int(is_new.sum()))
     return table.rows(np.arange(first)), table.rows(first + np.flatnonzero(is_new))
+
+
+def check_parted(n_decisions: int, first: int, n_new: int) -> None:
+    """Raise NotEnoughEvidence where nothing trains or nothing judges.
+
+    Args:
+        n_decisions: in all.
+        first: of those that may judge.
+        n_new: of these, about tasks that did not train.
+    """
+    if not first or not n_new:
+        raise NotEnoughEvidence(
+            f"of {n_decisions} settled decisions {n_decisions - first} were to judge, {n_new} of them about new tasks: widen the "
+            "window, or judge cross-fitted"
+        )
 
 
 def judged(trial: Trial, budget: Budget, *, incumbent: LearnedPolicy | None) -> Judgement:
@@ -113,15 +165,11 @@ def judged(trial: Trial, budget: Budget, *, incumbent: LearnedPolicy | None) -> 
         incumbent: the policy that serves; `None`: the best static mix stands for it.
     """
     table, prediction = trial.table, trial.prediction
-    mix = static_mix(prediction, trial.chosen)
-    before = mix
-    if incumbent is not None:
-        before = incumbent.choose(incumbent.predict_table(table), budget.per_task).probabilities
     return Judgement.of(
         Revealed.scores(table),
         Revealed.spends(table),
-        Rivals(trial.chosen, before, mix),
-        predicted_accuracy=prediction.score if prediction.accuracy is None else prediction.accuracy,
+        rivals(trial, static_mix(prediction, trial.chosen), budget, incumbent=incumbent),
+        predicted_accuracy=prediction.expected,
         predicted_cost=prediction.cost,
         budget=budget.per_task,
         unit=budget.unit,
@@ -130,6 +178,21 @@ def judged(trial: Trial, budget: Budget, *, incumbent: LearnedPolicy | None) -> 
         groups=table.groups,
         out_of_range=trial.out_of_range,
     )
+
+
+def rivals(trial: Trial, mix: FloatArray, budget: Budget, *, incumbent: LearnedPolicy | None) -> Rivals:
+    """What the candidate is compared with.
+
+    Args:
+        trial: of the candidate.
+        mix: (n_rows, n_strategies) the best static mix at its spend.
+        budget: that both are priced for.
+        incumbent: the policy that serves; `None`: the mix stands for it.
+    """
+    if incumbent is None:
+        return Rivals(trial.chosen, mix, mix)
+    prediction = incumbent.predict_table(trial.table)
+    return Rivals(trial.chosen, incumbent.choose(prediction, budget.per_task).probabilities, mix)
 
 
 def serving(registry: Registry, menu: Menu, *, unit: Unit) -> LearnedPolicy | None:

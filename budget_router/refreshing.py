@@ -7,24 +7,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from budget_router.allocation import Allocation, solve
+from budget_router.allocation import Allocation
 from budget_router.budget import Budget, Unit
 from budget_router.errors import InvalidInput, NotEnoughEvidence
 from budget_router.evaluation import Gate, Judgement, OffPolicyEstimate, Verdict
 from budget_router.evaluation.judgement import STATIC_MIX
 from budget_router.evidence import Evidence, Part
-from budget_router.judging import Trial, judged, parted, serving
+from budget_router.judging import serving
 from budget_router.leases import LEASE_SECONDS, Lease
 from budget_router.ledger import InParts, Ledger, Registry
 from budget_router.menu import Menu
-from budget_router.outcomes import OutcomeTable, recent
-from budget_router.outcomes.on_dask import Client, gathered
+from budget_router.outcomes import OutcomeTable
+from budget_router.outcomes.on_dask import Client, sharded
 from budget_router.policies import OracleImitator, ValuePolicy
 from budget_router.policies.artifact import record_of
-from budget_router.policies.completion import completed
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.records import Solve
 from budget_router.reports import GainsResult
+from budget_router.training import Log, LogHere
+from budget_router.training_on_dask import LogAfar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -144,8 +145,8 @@ def refresh(
         seed: of the folds.
         lease_seconds: after which the next one may take over from one that was killed.
         progress: told how far it is.
-        client: of Dask workers, which read the ledger and predict its tasks; what comes of it is the same. See
-            `budget_router.outcomes.on_dask`.
+        client: of Dask workers, which read the log, keep its rows, and do all that is done row by row; what comes of it is the
+            same. See `budget_router.training_on_dask`.
 
     Raises:
         InvalidInput: workers cannot read this kind of ledger.
@@ -195,33 +196,32 @@ def _refreshed(
     progress: Progress,
     client: Client | None,
 ) -> Refresh:
-    table = _table(
-        ledger, menu, budget.unit, client, progress, columns=columns, weak_labels=weak_labels, since=since, until=until
-    )
+    log = _read(ledger, menu, budget.unit, client, progress, columns=columns, weak_labels=weak_labels, since=since, until=until)
     rng = np.random.default_rng(seed)
     if half_life is not None:
-        table = recent(table, half_life, rng=rng)
-    n_decisions, n_tasks, weak_doubts = len(table.task_ids), len(set(table.task_ids)), table.weak_doubts
-    if np.isnan(table.graded).all():
+        log = log.recent(half_life, rng=rng)
+    n_decisions, n_tasks, weak_doubts = log.n_decisions, log.n_tasks, log.weak_doubts
+    if not log.is_graded:
         raise NotEnoughEvidence(f"none of the {n_decisions} settled decisions is graded: call router.grade first")
     progress("learning", 0, 1)
-    trained, later = (table, None) if later_share is None else parted(table, later_share)
-    del table
-    policy = LEARNERS[learner]().fit(trained, rng=rng)
-    trained = trained.without_stages()
+    trained, later = (log, None) if later_share is None else log.parted(later_share)
+    del log
+    policy, last_decided_at = LEARNERS[learner](), trained.last_decided_at
+    taught = trained.fit(policy, rng=rng)
+    del trained
     progress("learning", 1, 1)
-    allocation, allowed_cost = _solved(policy, budget)
+    allocation, allowed_cost = taught.solved(budget)
     progress("judging", 0, 1)
-    trial = (
-        Trial.cross_fitted(policy, trained, budget.per_task, rng=rng)
+    incumbent = serving(ledger.registry, menu, unit=budget.unit)
+    judgement = (
+        taught.cross_fitted(budget, incumbent=incumbent, rng=rng)
         if later is None
-        else Trial.later(policy, later, budget.per_task)
+        else later.judged(policy, budget, incumbent=incumbent)
     )
-    judgement = judged(trial, budget, incumbent=serving(ledger.registry, menu, unit=budget.unit))
     verdict = gate.judge(judgement)
     progress("judging", 1, 1)
-    n_graded = (~np.isnan(policy.table_.graded)).sum(axis=0)
-    n_weak = policy.table_.is_observed.sum(axis=0) - n_graded
+    n_graded = taught.evidenced.n_graded
+    n_weak = taught.evidenced.n_observed - n_graded
     record = record_of(
         policy,
         evidence={
@@ -232,7 +232,7 @@ def _refreshed(
             "n_weak": dict(zip(menu.names, n_weak.tolist(), strict=True)),
             "shadow_price": allocation.lam,
             "duality_gap": allocation.duality_gap,
-            **_moments(trained, since, until),
+            **_moments(since, until, last_decided_at),
             "judgement": judgement.facts(),
             "verdict": verdict.facts(),
             "gate": gate.model_dump(mode="json"),
@@ -277,7 +277,7 @@ def _refreshed(
     )
 
 
-def _table(
+def _read(
     ledger: Ledger,
     menu: Menu,
     unit: Unit,
@@ -288,23 +288,15 @@ def _table(
     weak_labels: bool,
     since: datetime | None,
     until: datetime | None,
-) -> OutcomeTable:
+) -> Log:
     """Read the window, here or by workers."""
     if client is None:
         evidence = _told(ledger.evidence(since=since, until=until), progress)
-        return OutcomeTable.from_evidence(evidence, menu, unit=unit, columns=columns, weak_labels=weak_labels)
-    rows, far = gathered(_parts(ledger, since, until), unit, client, columns=columns)
-    progress("reading", len(rows), len(rows))
-    return OutcomeTable.from_rows(rows, menu, weak_labels=weak_labels, far=far)
-
-
-def _solved(policy: LearnedPolicy, budget: Budget) -> tuple[Allocation, float]:
-    """Solve the completed table at the budget, or at what the cheapest strategies cost where it is less."""
-    held_out = policy.held_out_
-    predicted = held_out.score if held_out.accuracy is None else held_out.accuracy
-    accuracy, cost = completed(policy.table_, predicted, held_out.cost)
-    allowed_cost = max(budget.per_task, float(cost.min(axis=1).mean()))
-    return solve(accuracy, cost, allowed_cost), allowed_cost
+        return LogHere(OutcomeTable.from_evidence(evidence, menu, unit=unit, columns=columns, weak_labels=weak_labels))
+    parts = _parts(ledger, since, until)
+    log = LogAfar.of(sharded(parts, menu, unit, client, columns=columns, weak_labels=weak_labels))
+    progress("reading", log.n_decisions, log.n_decisions)
+    return log
 
 
 def _parts(ledger: Ledger, since: datetime | None, until: datetime | None) -> Sequence[Part]:
@@ -329,9 +321,8 @@ def _told(evidence: Iterable[Evidence], progress: Progress) -> Iterator[Evidence
     progress("reading", n_read, n_read)
 
 
-def _moments(trained: OutcomeTable, since: datetime | None, until: datetime | None) -> dict[str, str | None]:
+def _moments(since: datetime | None, until: datetime | None, last: datetime | None) -> dict[str, str | None]:
     """The window, and the last decision in it that trained: what came later may judge."""
-    last: datetime | None = None if trained.decided_at is None else trained.decided_at.max().item().replace(tzinfo=UTC)
     window = {"since": since, "until": until, "last_decided_at": last}
     return {name: None if moment is None else moment.astimezone(UTC).isoformat() for name, moment in window.items()}
 

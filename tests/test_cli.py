@@ -121,18 +121,21 @@ def test_refresh_shows_its_evidence_in_a_page(refresh_here, tmp_path):
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
 
 
-@pytest.mark.parametrize(("name", "log"), [("log.jsonl", "log.jsonl"), ("log/all.parquet", "log")])
-def test_an_exported_log_is_learned_from_into_a_folder(served, typed_here, tmp_path, name, log):
+def test_an_exported_log_is_learned_from_into_a_folder(served, typed_here, tmp_path):
     (tmp_path / "log").mkdir()
-    assert typed_here("export", name, "--ledger", f"sqlite:///{served}")[0] == 0
-    code, out, error = typed_here("refresh", "--ledger", log, "--budget", BUDGET, "--out", "policy")
+    assert typed_here("export", "log/all.parquet", "--ledger", f"sqlite:///{served}")[0] == 0
+    code, out, error = typed_here("refresh", "--ledger", "log", "--budget", BUDGET, "--out", "policy")
     assert code == 0, error
     assert "saved     policy: " in out
     assert load_policy(tmp_path / "policy").menu == MENU
 
-    code, _, error = typed_here("refresh", "--ledger", log, "--budget", BUDGET)
+    for log in ("log", "log/all.parquet", "log.jsonl"):
+        code, _, error = typed_here("refresh", "--ledger", log, "--budget", BUDGET)
+        assert code == 2
+        assert "--out FOLDER" in " ".join(error.split())
+    code, _, error = typed_here("refresh", "--ledger", "log", "--budget", BUDGET, "--watch")
     assert code == 2
-    assert "--out FOLDER" in " ".join(error.split())
+    assert "does not grow" in " ".join(error.split())
 
 
 @pytest.mark.parametrize("words", [["--watch", "--no-promote"], ["--every", "12h"], ["--watch", "--report", "page.html"]])

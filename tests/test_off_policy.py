@@ -1,6 +1,7 @@
 """Off-policy estimates: right on average, honest about how sure they are, silent where the log says too little."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from budget_router import Menu, SelfConsistency, SingleShot
 from budget_router.errors import InvalidInput
 from budget_router.evaluation import Revealed, cross_fitted, dr, graded_share_doubt, ips, snips
 from budget_router.evaluation.bounds import bernstein_half_width, clustered_error, student_half_width
+from budget_router.evaluation.off_policy import Weighed
 from budget_router.evaluation.overlap import effective_sample_size
 from budget_router.outcomes import OutcomeTable
 
@@ -89,6 +91,24 @@ def test_a_gain_is_the_difference_of_two_values_on_the_same_terms(seed):
     gain = dr(log, target_prob=target, predicted=predicted, against=other).value
     values = [dr(log, target_prob=policy, predicted=predicted).value for policy in (target, other)]
     assert gain == pytest.approx(values[0] - values[1])
+
+
+@law
+@given(st.integers(0, 10**6), st.integers(0, 60))
+def test_what_parts_of_a_log_add_up_to_is_what_the_whole_log_tells(seed, n_first):
+    truth, prob, target, rng = world(seed, 60)
+    log = log_of(truth, prob, rng=rng, task_ids=tuple(f"{row // 2:02}" for row in range(60)), n_settled=np.array([60, 60, 60]))
+    predicted = rng.random(truth.shape)
+    rows = np.split(np.arange(60), [n_first - n_first % 2])  # tasks stay whole
+    parts = [replace(log.part(some), n_settled=np.full(3, len(some))) for some in rows]
+    first, second = (
+        Weighed.of(part, target_prob=target[some], predicted=predicted[some], against=prob[some])
+        for part, some in zip(parts, rows, strict=True)
+    )
+    found, whole = (first + second).estimate(), dr(log, target_prob=target, predicted=predicted, against=prob)
+    assert (found.n, found.n_tasks, found.reason) == (whole.n, whole.n_tasks, whole.reason)
+    for name in ("value", "standard_error", "low", "high", "effective_sample_size"):
+        assert getattr(found, name) == pytest.approx(getattr(whole, name), rel=1e-9, abs=1e-12, nan_ok=True)
 
 
 def test_no_policy_gains_on_itself():

@@ -1,6 +1,7 @@
 """From logs to a table: one graded bundle prices every smaller vote, and nothing is claimed that was not seen."""
 
 import math
+from dataclasses import fields
 from itertools import permutations
 
 import numpy as np
@@ -548,3 +549,23 @@ def test_rows_of_a_table_are_a_table():
     assert part.task_ids == ("v", "t")
     assert part.is_observed.tolist() == table.is_observed[[2, 0]].tolist()
     assert part.is_forced.tolist() == [False, False]
+
+
+def test_parts_of_a_table_are_joined_to_the_whole():
+    doubtful = Escalate(first=SelfConsistency(k=3, temperature=0.7), then=ExtendedCoT(effort="high"), agreement=1.0)
+    menu = Menu([*MENU, doubtful])
+    table = OutcomeTable.from_log(
+        [logged(menu=menu, task_id=f"{row % 4}", metadata={"turn": row}, text=f"What is {row}?") for row in range(9)],
+        menu,
+        unit="tokens",
+        weak_labels=True,
+    )
+    joined = OutcomeTable.joined([table.rows(rows) for rows in np.split(np.arange(9), [2, 2, 7])])
+    for field in fields(table):
+        whole, found = getattr(table, field.name), getattr(joined, field.name)
+        if field.name == "stages":
+            assert all(np.array_equal(one, other, equal_nan=True) for one, other in zip(whole, found, strict=True))
+        elif isinstance(whole, np.ndarray):
+            assert np.array_equal(whole, found, equal_nan=whole.dtype.kind == "f")
+        else:
+            assert whole == found

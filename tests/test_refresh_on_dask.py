@@ -1,16 +1,19 @@
 """A log that many workers read: the same policy and the same verdict as in one process."""
 
 import json
+import os
+import signal
+from collections import defaultdict
 from datetime import timedelta
 
 import numpy as np
 import pytest
 from world import MENU, serve, tasks
 
-from budget_router import Budget, BudgetRouter, MemoryLedger, ParquetLog, export, exporting, refresh, refreshing
+from budget_router import Budget, BudgetRouter, MemoryLedger, ParquetLog, export, exporting, refresh, refreshing, shards
 from budget_router.errors import ForeignLedger, InvalidInput, NotEnoughEvidence
-from budget_router.features import Tasks
-from budget_router.outcomes.on_dask import FarTasks, gathered
+from budget_router.evaluation.judgement import STATIC_MIX
+from budget_router.outcomes import OutcomeTable, on_dask
 from budget_router.policies import sampling
 from budget_router.records import now
 from budget_router_sql import SqlLedger
@@ -29,71 +32,128 @@ def client():
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("log") / "spend.db"
+    """Tasks of two groups, some of them decided again after a fact has changed, and a policy that serves."""
+    path, again = tmp_path_factory.mktemp("log") / "spend.db", tasks(N_TASKS, seed=1)[:60]
+    again = [task.model_copy(update={"metadata": {**task.metadata, "again": True}}) for task in again]
     with SqlLedger(f"sqlite:///{path}", durability="queued") as ledger:
         router = BudgetRouter(MENU, BUDGET, ledger=ledger, seed=1)
         serve(router, tasks(N_TASKS, seed=1), seed=1)
+        serve(router, [*tasks(60, seed=2, group="north"), *again], seed=2)
+        refresh(ledger, menu=MENU, budget=BUDGET, later_share=0.5).promote()
     return path
 
 
-@pytest.fixture
-def in_parts(monkeypatch):
+@pytest.fixture(scope="module")
+def in_parts():
     """A hundred decisions to a part, and most tasks not learned from."""
-    monkeypatch.setattr(refreshing, "_PER_PART", 100)
-    monkeypatch.setattr(sampling, "MAX_TRAINED_TASKS", 150)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(refreshing, "_PER_PART", 100)
+        patch.setattr(sampling, "MAX_TRAINED_TASKS", 150)
+        patch.setattr(exporting, "ROWS_AT_ONCE", 40)
+        yield
 
 
 def parts_of(ledger, n_decisions=100, **window):
     return ledger.parts(n_decisions, **window)
 
 
-@pytest.mark.parametrize("asked", [{}, {"learner": "imitator", "columns": ("kind",), "later_share": 0.3}])
-def test_workers_come_to_what_one_process_comes_to(client, path, in_parts, asked):
+def test_workers_come_to_what_one_process_comes_to_though_one_of_them_dies(client, path, in_parts, monkeypatch):
+    asked = {"learner": "imitator", "later_share": 0.3, "half_life": timedelta(minutes=1), "weak_labels": True}
+    told, dead = on_dask.Workers.told, []
+
+    def told_after_a_death(self, work, *kept, **to_all):
+        if work is shards.expected_of and not dead:
+            dead.append(next(iter(client.run(os.getpid).values())))
+            os.kill(dead[0], signal.SIGKILL)
+        return told(self, work, *kept, **to_all)
+
+    monkeypatch.setattr(on_dask.Workers, "told", told_after_a_death)
     with SqlLedger(f"sqlite:///{path}") as ledger:
         alone = refresh(ledger, menu=MENU, budget=BUDGET, **asked)
         together = refresh(ledger, menu=MENU, budget=BUDGET, client=client, **asked)
+    assert dead
     assert_alike(together, alone)
 
 
-def test_workers_read_a_folder_of_parquet_as_one_process_reads_the_database(client, path, in_parts, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "ROWS_AT_ONCE", 40)
-    with SqlLedger(f"sqlite:///{path}") as ledger:
+@pytest.fixture(scope="module")
+def from_parquet(client, path, in_parts, tmp_path_factory):
+    """What workers make of a folder, what one process makes of the database, and what comes home, by what it is."""
+    folder, found, told = tmp_path_factory.mktemp("parquet"), defaultdict(list), on_dask.Workers.told
+
+    def heard(self, work, *shards, **to_all):
+        parts = told(self, work, *shards, **to_all)
+        found[work.__name__] += parts
+        return parts
+
+    with SqlLedger(f"sqlite:///{path}") as ledger, pytest.MonkeyPatch.context() as patch:
         middle = list(ledger.evidence())[N_TASKS // 2].decided_at
-        export(ledger, tmp_path / "first.parquet", until=middle)
-        export(ledger, tmp_path / "second.parquet", since=middle)
+        export(ledger, folder / "first.parquet", until=middle)
+        export(ledger, folder / "second.parquet", since=middle)
         alone = refresh(ledger, menu=MENU, budget=BUDGET)
-    assert len(parts_of(ParquetLog(tmp_path))) >= 4
-    assert_alike(refresh(ParquetLog(tmp_path), menu=MENU, budget=BUDGET, client=client), alone)
+        log = ParquetLog(folder)
+        log.registry = ledger.registry
+        patch.setattr(on_dask.Workers, "told", heard)
+        return refresh(log, menu=MENU, budget=BUDGET, client=client), alone, found
+
+
+def test_workers_read_a_folder_of_parquet_as_one_process_reads_the_database(from_parquet):
+    together, alone, _ = from_parquet
+    assert_alike(together, alone)
+    assert together.judgement.incumbent != STATIC_MIX
+    assert set(together.judgement.groups) == {"north", "(no group)"}
+
+
+def test_predictions_of_all_tasks_and_their_cells_stay_with_the_workers(from_parquet):
+    found = dict(from_parquet[2])
+    assert len(found["_sampled"]) > 4
+    assert sum(len(part) for part in found.pop("tasks_in")) == 150
+    of_samples = [found.pop(name) for name in ("predicted_at", "metadata_of")]  # of some tasks the facts have changed
+    assert all(of_samples)
+    assert {action.itemsize for part in found.pop("pass_over") for _, action in part.actions} == {1}
+    tables = [one for parts in found.values() for one in arrays_of(parts) if one.ndim > 1]
+    assert {len(one) for one in tables} == {3}  # sums over tasks, by price
+
+
+def arrays_of(found):
+    if isinstance(found, np.ndarray):
+        yield found
+    elif isinstance(found, tuple | list):
+        for one in found:
+            yield from arrays_of(one)
 
 
 def assert_alike(together, alone):
+    """All but the order of summation is the same."""
     assert together.n_decisions == alone.n_decisions >= 0.6 * N_TASKS
-    assert together.n_graded == alone.n_graded
-    for name in ("cost", "score", "accuracy"):
-        first, second = (getattr(one.policy.held_out_, name) for one in (together, alone))
-        assert np.allclose(first, second, rtol=1e-5)
-    assert together.allocation.lam == pytest.approx(alone.allocation.lam, rel=1e-5)
-    assert together.allocation.spend == pytest.approx(alone.allocation.spend, rel=1e-5)
-    for name in ("accuracy", "gain", "spend"):
-        first, second = (getattr(one, name) for one in (together, alone))
-        assert (first.value, first.low, first.high) == pytest.approx(
-            (second.value, second.low, second.high), rel=1e-5, nan_ok=True
-        )
+    for name in ("n_tasks", "n_graded", "n_weak"):
+        assert getattr(together, name) == getattr(alone, name)
+    for first, second in zip(together.policy.curve_, alone.policy.curve_, strict=True):
+        assert np.allclose(first, second, rtol=1e-9)
+    first, second = together.allocation, alone.allocation
+    assert (first.lam, first.spend, first.accuracy) == pytest.approx((second.lam, second.spend, second.accuracy), rel=1e-9)
+    assert np.array_equal(first.actions, second.actions)
+    first, second = (dict(leaves(one.judgement.facts())) for one in (together, alone))
+    assert list(first) == list(second)
+    for name, fact in first.items():
+        assert fact == (second[name] if isinstance(fact, str) else pytest.approx(second[name], rel=1e-6)), name
     assert together.verdict.is_passed == alone.verdict.is_passed
 
 
-def test_texts_stay_with_the_workers_until_they_are_asked_for(client, path):
+def leaves(facts, *names):
+    """Each fact by its path."""
+    for name, fact in facts.items():
+        if isinstance(fact, dict):
+            yield from leaves(fact, *names, name)
+        else:
+            yield "/".join([*names, name]), fact if isinstance(fact, int | float) else str(fact)
+
+
+def test_a_part_that_was_read_again_and_holds_more_is_refused(path):
     with SqlLedger(f"sqlite:///{path}") as ledger:
-        rows, far = gathered(parts_of(ledger), "tokens", client)
-        said = [one.task_text for one in ledger.evidence()]
-    assert rows.texts.gathered() is None
-    assert isinstance(far, FarTasks)
-    chosen = np.random.default_rng(0).permutation(len(said))[:50]
-    some = far.rows(chosen).here()
-    assert isinstance(some, Tasks)
-    assert list(some.texts) == [said[row] for row in chosen]
-    assert np.array_equal(some.structure, rows.structure[chosen])
-    assert some.metadata == [rows.metadata[row] for row in chosen]
+        table = OutcomeTable.from_evidence(ledger.evidence(), MENU, unit=BUDGET.unit)
+    assert sum(len(piece.table) for piece in on_dask.cut(table, len(table), 0, ["1-2", "1-3"])) == len(table)
+    with pytest.raises(NotEnoughEvidence, match="begin again"):
+        on_dask.cut(table, len(table) - 1, 0, [])
 
 
 def test_parts_hold_each_decision_of_the_window_once_and_none_that_is_recorded_later(path):
@@ -122,14 +182,6 @@ def test_a_worker_that_is_led_to_another_ledger_reads_nothing(path, tmp_path):
         with pytest.raises(ForeignLedger, match="another ledger, or to none"):
             list(led_astray.evidence())
     assert not (tmp_path / "none.db").exists()
-
-
-def test_a_part_that_was_read_again_and_holds_more_is_refused(client, path):
-    with SqlLedger(f"sqlite:///{path}") as ledger:
-        _, far = gathered(parts_of(ledger), "tokens", client)
-    changed = FarTasks(client, far.kept, far.size - 1, far.place[:10])
-    with pytest.raises(NotEnoughEvidence, match="begin again"):
-        changed.here()
 
 
 def test_a_ledger_in_memory_and_an_empty_window_are_refused(client, path):

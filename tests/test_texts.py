@@ -47,10 +47,22 @@ def test_another_process_is_told_the_texts_themselves(texts):
     assert list(told) == READ
 
 
+@pytest.mark.parametrize("most_held", [50, 10_000])
+def test_what_was_gathered_so_far_goes_over_to_another_process(monkeypatch, most_held):
+    monkeypatch.setattr(subject, "MAX_HELD", most_held)
+    texts = Texts()
+    for text in SAID[:-1]:
+        texts.append(text)
+    told = pickle.loads(pickle.dumps(texts))
+    told.append(SAID[-1])
+    assert list(told.gathered()) == READ
+
+
 def test_of_a_log_without_texts_none_are_told():
     texts = Texts()
     texts.append(None)
     assert texts.gathered() is None
+    assert pickle.loads(pickle.dumps(texts)).gathered() is None
     assert chosen_texts(None, np.array([0])) is None
 
 

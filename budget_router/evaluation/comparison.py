@@ -61,7 +61,7 @@ def compare(table: OutcomeTable, prediction: Prediction, *, chosen: FloatArray, 
         rival: (n, n_strategies) probabilities of what it is compared with, such as `static_mix`.
     """
     scores, spends = Revealed.scores(table), Revealed.spends(table)
-    accuracy = _accuracy(prediction)
+    accuracy = prediction.expected
 
     def worth(prob: FloatArray) -> Worth:
         return Worth(
@@ -94,7 +94,7 @@ class Expected(NamedTuple):
             chosen: (n, n_strategies) probabilities of the policy.
         """
         spend = float((chosen * prediction.cost).sum(axis=1).sum())
-        return cls(len(chosen), _accuracy(prediction).sum(axis=0), prediction.cost.sum(axis=0), spend)
+        return cls(len(chosen), prediction.expected.sum(axis=0), prediction.cost.sum(axis=0), spend)
 
     def __add__(self, other: "Expected", /) -> "Expected":  # type: ignore[override]  # of sums, not of tuples
         return Expected(
@@ -119,7 +119,3 @@ def static_mix(prediction: Prediction, chosen: FloatArray) -> FloatArray:
         (n, n_strategies) the same probabilities for each task, as one row that is only read.
     """
     return np.broadcast_to(Expected.of(prediction, chosen).mix(), chosen.shape)
-
-
-def _accuracy(prediction: Prediction) -> FloatArray:
-    return prediction.score if prediction.accuracy is None else prediction.accuracy

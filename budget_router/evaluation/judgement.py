@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
 from budget_router.allocation import FloatArray
 from budget_router.errors import InvalidInput
 from budget_router.evaluation.off_policy import OffPolicyEstimate

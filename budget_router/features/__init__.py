@@ -5,7 +5,7 @@ from budget_router.features.featuriser import Featuriser
 from budget_router.features.projection import NgramCounts, TextProjection, ngram_counts
 from budget_router.features.ranges import OutOfRange, TrainedRange
 from budget_router.features.structure import STRUCTURE_NAMES, STRUCTURE_VERSION, structural_features
-from budget_router.features.tasks import Source, Tasks
+from budget_router.features.tasks import Tasks
 
 __all__ = [
     "STRUCTURE_NAMES",
@@ -15,7 +15,6 @@ __all__ = [
     "Featuriser",
     "NgramCounts",
     "OutOfRange",
-    "Source",
     "Tasks",
     "TextProjection",
     "TrainedRange",

@@ -1,8 +1,8 @@
-"""What a log knows of its tasks before any answer, and work on many of them where it lies."""
+"""What a log knows of its tasks before any answer, and work on many of them, some at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from budget_router.allocation import IntArray
 from budget_router.features.columns import Facts
@@ -14,28 +14,12 @@ _AT_ONCE = 2**13
 
 T = TypeVar("T")
 Work = Callable[["Tasks", IntArray], T]
-"""Is given some tasks, and the numbers of their rows in the whole log."""
-
-
-class Source(Protocol):
-    """Tasks, wherever they lie."""
-
-    def rows(self, chosen: IntArray) -> "Source":
-        """Some of them."""
-        ...
-
-    def here(self) -> "Tasks":
-        """Fetch them."""
-        ...
-
-    def map(self, work: Work[T], chosen: IntArray, /) -> Iterator[tuple[IntArray, T]]:
-        """Work on some of them, some thousands at a time; gives their rows with what came of each."""
-        ...
+"""Is given some tasks, and the numbers of their rows."""
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """Tasks in this process, one row each."""
+    """Tasks, one row each."""
 
     structure: Structure
     texts: Sequence[Said] | None
@@ -50,10 +34,6 @@ class Tasks:
         """Some of them."""
         metadata = None if self.metadata is None else [self.metadata[row] for row in chosen.tolist()]
         return Tasks(self.structure[chosen], chosen_texts(self.texts, chosen), metadata)
-
-    def here(self) -> "Tasks":
-        """Themselves."""
-        return self
 
     def map(self, work: Work[T], chosen: IntArray, /) -> Iterator[tuple[IntArray, T]]:
         """Work on some of them, some thousands at a time; in one thread, for two would mostly wait for each other."""

@@ -5,7 +5,7 @@ import os
 import tempfile
 import weakref
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import IO, Self, overload
@@ -86,6 +86,11 @@ class Texts:
         length = np.array(self._length, dtype=np.intp)
         return FiledTexts(self._file, np.cumsum(length) - length, length)
 
+    def __reduce__(self) -> "tuple[Callable[..., Texts], tuple[Sequence[Said | None]]]":
+        """As of `FiledTexts`, the texts go over."""
+        found = self.gathered()
+        return _taken, ([None] * (len(self._length) + len(self._held)) if found is None else list(found),)
+
     def _write(self) -> None:
         if self._file is None:
             self._file = _File()
@@ -94,6 +99,13 @@ class Texts:
         self._length.extend(map(len, lines))
         self._held.clear()
         self._n_held = 0
+
+
+def _taken(said: Sequence[Said | None]) -> Texts:
+    texts = Texts()
+    for text in said:
+        texts.append(text)
+    return texts
 
 
 class _File:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 
+from budget_router.allocation import FloatArray
 from budget_router.errors import InvalidInput, NotEnoughEvidence
 from budget_router.outcomes.table import OutcomeTable
 
@@ -26,9 +27,20 @@ def recent(table: OutcomeTable, half_life: timedelta, *, rng: np.random.Generato
 
     Reference: Poisson sampling; Särndal, Swensson and Wretman (1992), Model Assisted Survey Sampling, section 3.5.
     """
-    if half_life <= timedelta(0):
-        raise InvalidInput(f"half_life is {half_life}: give a span above zero, such as timedelta(days=14)")
+    check_half_life(half_life)
+    chance = chances(table, None, half_life)
+    return table.rows(np.flatnonzero(rng.random(len(chance)) < chance))
+
+
+def chances(table: OutcomeTable, latest: np.datetime64 | None, half_life: timedelta) -> FloatArray:
+    """(n,) with which each decision is kept, by its age before the latest one, the table's own when not given."""
     if table.decided_at is None:
         raise NotEnoughEvidence("the table does not tell when its decisions were made: build it from evidence of a ledger")
-    age = (table.decided_at.max() - table.decided_at) / np.timedelta64(half_life)
-    return table.rows(np.flatnonzero(rng.random(len(age)) < np.exp2(-age)))
+    age = (table.decided_at.max() if latest is None else latest) - table.decided_at
+    return np.asarray(np.exp2(-(age / np.timedelta64(half_life))))
+
+
+def check_half_life(half_life: timedelta) -> None:
+    """Raise InvalidInput for a half-life that is not above zero."""
+    if half_life <= timedelta(0):
+        raise InvalidInput(f"half_life is {half_life}: give a span above zero, such as timedelta(days=14)")

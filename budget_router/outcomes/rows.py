@@ -1,8 +1,8 @@
 """A log by columns: what is each decision's own, and which of the bundles and the chances that many have in common are its."""
 
 from array import array
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
 
@@ -78,25 +78,17 @@ class Rows:
             rows._add(one)
         return rows
 
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """The rows of several parts of one log, one part after the other; what they have in common may stand several times."""
-        whole = cls(parts[0].unit, parts[0].columns)
-        for part in parts:
-            whole._bundle.extend(number + len(whole.bundles) for number in part._bundle)
-            whole._chance.extend(number + len(whole.chances) for number in part._chance)
-            for name in ("metadata", "task_ids", "cluster_ids", "groups", "bundles", "chances"):
-                getattr(whole, name).extend(getattr(part, name))
-            for name in ("_structure", "_bills", "_moments", "_is_forced"):
-                getattr(whole, name).extend(getattr(part, name))
-        return whole
-
-    def silent(self) -> Self:
-        """The same without texts, fit to be sent to another process."""
-        return replace(self, texts=Texts(), _numbers={}, _names={}, _shared={})
-
     def __len__(self) -> int:
         return len(self.task_ids)
+
+    def __getstate__(self) -> dict[str, object]:
+        """What another process needs: not by which objects more rows would be known again."""
+        return {**vars(self), "_numbers": {}, "_names": {}, "_shared": {}}
+
+    @property
+    def told(self) -> Iterator[tuple[str, Bundle]]:
+        """Each row's task, and what it tells."""
+        return zip(self.task_ids, map(self.bundles.__getitem__, self.bundle), strict=True)
 
     @property
     def structure(self) -> Structure:

@@ -1,6 +1,7 @@
 """An escalation priced from a task's other decisions: one shows how its first vote would go, another what `then` is worth."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -73,6 +74,11 @@ class Stages(NamedTuple):
     def is_shown(self) -> NDArray[np.bool_]:
         """(n,) whether a row says anything of a stage."""
         return np.asarray(~np.isnan([self.accepted, self.then_accuracy, self.then_cost]).all(axis=(0, 2)))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Stages"]) -> "Stages":
+        """The rows of several, one after the other."""
+        return cls(parts[0].actions, *(np.concatenate(column) for column in list(zip(*parts, strict=True))[1:]))
 
     def rows(self, chosen: IntArray) -> "Stages":
         """Some of the rows."""

@@ -1,9 +1,11 @@
 """The outcome table: what logged decisions tell of every strategy's accuracy and cost on their tasks."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import Self
+from itertools import chain, repeat
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,8 @@ from budget_router.errors import NotEnoughEvidence
 from budget_router.evidence import Evidence
 from budget_router.features.columns import Columns, Facts
 from budget_router.features.structure import Structure
-from budget_router.features.tasks import Source, Tasks
-from budget_router.features.texts import Said, chosen_texts
+from budget_router.features.tasks import Tasks
+from budget_router.features.texts import Said, Texts, chosen_texts
 from budget_router.menu import Escalate, Menu
 from budget_router.outcomes.bundle import Bundle
 from budget_router.outcomes.pooling import pooled, spread
@@ -26,6 +28,8 @@ from budget_router.records import LoggedDecision
 
 MIN_CLUSTERS = 10
 """Clusters below which rows are split by task: there is nothing to learn from one thread and test on another."""
+NOTHING_TOLD = "the log holds no settled decision with a strategy of this menu: serve and settle some first"
+_LISTED = {"task_ids", "cluster_ids", "metadata", "groups"}
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,22 @@ class OutcomeTable:
     """(n,) when, UTC, to the microsecond; `None`: not known of any."""
     weak_doubts: tuple[str, ...] = ()
     """Why weak labels that were asked for were not given."""
-    far: Source | None = None
-    """The rows' tasks, where their texts are not held here."""
+
+    def __len__(self) -> int:
+        return len(self.task_ids)
 
     @property
-    def tasks(self) -> Source:
-        """(n,) what is known of each row's task before any answer."""
-        return Tasks(self.structure, self.texts, self.metadata) if self.far is None else self.far
+    def last_decided_at(self) -> datetime | None:
+        """When the last decision was made; `None` where that is not known of any."""
+        if self.decided_at is None or not len(self.decided_at):
+            return None
+        last: datetime = self.decided_at.max().item()
+        return last.replace(tzinfo=UTC)
 
-    def fetched(self) -> Self:
-        """The table with its texts held here."""
-        return self if self.far is None else replace(self, far=None, texts=self.far.here().texts)
+    @property
+    def tasks(self) -> Tasks:
+        """(n,) what is known of each row's task before any answer."""
+        return Tasks(self.structure, self.texts, self.metadata)
 
     @property
     def is_observed(self) -> NDArray[np.bool_]:
@@ -139,35 +148,25 @@ class OutcomeTable:
         Raises:
             NotEnoughEvidence: no decision is left.
         """
-        return cls.from_rows(Rows.of(evidence, unit, columns), menu, weak_labels=weak_labels)
+        rows = Rows.of(evidence, unit, columns)
+        return cls.from_rows(rows, menu, weak=WeakLabels.fit(rows.told) if weak_labels else None)
 
     @classmethod
-    def from_rows(
-        cls,
-        rows: Rows,
-        menu: Menu,
-        *,
-        weak_labels: bool = False,
-        far: Source | None = None,
-    ) -> Self:
+    def from_rows(cls, rows: Rows, menu: Menu, *, weak: WeakLabels | None = None) -> Self:
         """Build the table from decisions that were gathered by columns: see `from_evidence`.
 
         Args:
             rows: gathered decisions.
             menu: strategies to choose from.
-            weak_labels: see `from_evidence`.
-            far: the rows' tasks, where their texts are not held here.
+            weak: what fills cells of ungraded votes; nothing does when not given.
         """
-        weak = None
-        if weak_labels:
-            weak = WeakLabels.fit(zip(rows.task_ids, map(rows.bundles.__getitem__, rows.bundle), strict=True))
         cells, is_weak = _cells(rows.bundles, menu, weak)
         stages = Stages.of(rows, menu) if any(isinstance(strategy, Escalate) for strategy in menu) else None
         tells = np.array([bool(menu.priced_by(bundle.executed)) for bundle in rows.bundles], dtype=np.bool_)[rows.bundle]
         if stages is not None:
             tells |= stages.is_shown
         if not tells.any():
-            raise NotEnoughEvidence("the log holds no settled decision with a strategy of this menu: serve and settle some first")
+            raise NotEnoughEvidence(NOTHING_TOLD)
         accuracy = cells.accuracy[rows.bundle]
         table = cls(
             menu=menu,
@@ -184,13 +183,30 @@ class OutcomeTable:
             stages=stages,
             doubt=None if stages is None else spread(1 - stages.accepted, stages.actions, len(menu)),
             metadata=tuple(rows.metadata),
-            is_weak=is_weak[rows.bundle][:, None] & ~np.isnan(accuracy) if weak_labels else None,
+            is_weak=None if weak is None else is_weak[rows.bundle][:, None] & ~np.isnan(accuracy),
             groups=tuple(rows.groups),
             decided_at=rows.decided_at,
             weak_doubts=weak.doubts if weak else (),
-            far=far,
         )
         return table if tells.all() else table.rows(np.flatnonzero(tells))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The rows of several tables of one log, one table after the other."""
+        texts = Texts()
+        for part in parts:
+            for said in repeat(None, len(part)) if part.texts is None else part.texts:
+                texts.append(said)
+        first, whole = parts[0], dict[str, Any]()
+        for name in (one.name for one in fields(cls)):
+            columns = [getattr(part, name) for part in parts]
+            if isinstance(columns[0], np.ndarray):
+                whole[name] = np.concatenate(columns)
+            elif name in _LISTED and columns[0] is not None:
+                whole[name] = tuple(chain.from_iterable(columns))
+            elif name == "stages" and columns[0] is not None:
+                whole[name] = Stages.joined(columns)
+        return replace(first, **whole, texts=texts.gathered())
 
     @cached_property
     def task(self) -> IntArray:
@@ -209,11 +225,26 @@ class OutcomeTable:
 
         So a step that an agent takes again after other tools were called is learned from as another one.
         """
-        task = self.task
-        apart = _told_apart(task, self.metadata)
+        if self.metadata is None or not len(self.told_apart):
+            return self.task
+        return self.pool_by(Columns().fit(self.metadata))
+
+    @cached_property
+    def told_apart(self) -> IntArray:
+        """Rows of tasks whose facts are not the same in all their rows."""
+        if self.metadata is None:
+            return np.zeros(0, dtype=np.intp)
+        first = np.unique(self.task, return_index=True)[1][self.task].tolist()
+        alike = ((self.metadata[one], facts) for one, facts in zip(first, self.metadata, strict=True))
+        differs = np.fromiter((one is not other and one != other for one, other in alike), np.bool_, len(first))
+        return np.flatnonzero((np.bincount(self.task, weights=differs) > 0)[self.task])
+
+    def pool_by(self, columns: Columns) -> IntArray:
+        """`pool`, where it is known which facts tell tasks apart."""
+        task, apart = self.task, self.told_apart
         if self.metadata is None or not len(apart):
             return task
-        told = Columns().fit(self.metadata).transform([self.metadata[row] for row in apart.tolist()])
+        told = columns.transform([self.metadata[row] for row in apart.tolist()])
         kinds, kind = np.unique(np.column_stack([task[apart], told]), axis=0, return_inverse=True)
         task_of_kind = kinds[:, 0].astype(np.intp)
         n_kinds = np.maximum(np.bincount(task_of_kind, minlength=task.max() + 1), 1)
@@ -234,7 +265,6 @@ class OutcomeTable:
         return replace(
             self,
             texts=chosen_texts(self.texts, first),
-            far=None if self.far is None else self.far.rows(first),
             structure=self.structure[first],
             task_ids=tuple(self.task_ids[row] for row in first.tolist()),
             accuracy=told.accuracy,
@@ -265,7 +295,6 @@ class OutcomeTable:
         return replace(
             self,
             texts=chosen_texts(self.texts, chosen),
-            far=None if self.far is None else self.far.rows(chosen),
             structure=self.structure[chosen],
             task_ids=tuple(self.task_ids[row] for row in chosen),
             cluster_ids=None if self.cluster_ids is None else tuple(self.cluster_ids[row] for row in chosen),
@@ -295,16 +324,6 @@ def _cells(bundles: Sequence[Bundle], menu: Menu, weak: WeakLabels | None) -> tu
                 weakly = calibration.cell(bundle, menu.root[action])
                 cells.accuracy[place, action], cells.standard_error[place, action] = weakly
     return cells, is_weak
-
-
-def _told_apart(task: IntArray, metadata: Sequence[Facts] | None) -> IntArray:
-    """Rows of tasks whose facts are not the same in all their rows."""
-    if metadata is None:
-        return np.zeros(0, dtype=np.intp)
-    first = np.unique(task, return_index=True)[1][task].tolist()
-    alike = ((metadata[one], facts) for one, facts in zip(first, metadata, strict=True))
-    differs = np.fromiter((one is not other and one != other for one, other in alike), np.bool_, len(first))
-    return np.flatnonzero((np.bincount(task, weights=differs) > 0)[task])
 
 
 def _observed_prob(chances: Chances, menu: Menu) -> FloatArray:

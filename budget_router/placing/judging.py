@@ -59,7 +59,7 @@ class Judged:
     @cached_property
     def features(self) -> tuple[FloatArray, ...]:
         """Of each fold's rows, by its own policy."""
-        return tuple(policy.features_of(self.by_task.rows(rows).tasks.here()) for policy, rows in self.folds)
+        return tuple(policy.features_of(self.by_task.rows(rows).tasks) for policy, rows in self.folds)
 
     @cached_property
     def prediction(self) -> Prediction:

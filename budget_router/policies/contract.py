@@ -23,6 +23,11 @@ class Prediction(NamedTuple):
     accuracy: FloatArray | None = None
     """(n_tasks, n_strategies) in [0, 1]; `None` when the policy does not claim to know."""
 
+    @property
+    def expected(self) -> FloatArray:
+        """(n_tasks, n_strategies) the accuracy, or the score where no accuracy is claimed."""
+        return self.score if self.accuracy is None else self.accuracy
+
 
 def part_of(prediction: Prediction, rows: NDArray[np.bool_] | IntArray) -> Prediction:
     """Predictions of some of the tasks."""

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.features.tasks import Tasks
+from budget_router.outcomes import OutcomeTable
 from budget_router.policies.contract import Prediction
+from budget_router.policies.pricing import Folds
 
 if TYPE_CHECKING:
     from budget_router.policies.learned import LearnedPolicy
@@ -28,8 +29,7 @@ class Predictions(NamedTuple):
 
     def put(self, rows: IntArray, prediction: Prediction) -> None:
         """Note what was predicted of some rows."""
-        accuracy = prediction.score if prediction.accuracy is None else prediction.accuracy
-        self.cost[rows], self.score[rows], self.accuracy[rows] = prediction.cost, prediction.score, accuracy
+        self.cost[rows], self.score[rows], self.accuracy[rows] = prediction.cost, prediction.score, prediction.expected
 
     @property
     def all(self) -> Prediction:
@@ -62,14 +62,42 @@ class Forecast:
 
     policy: "LearnedPolicy"
     twins: "tuple[tuple[LearnedPolicy, Level], ...]"
-    fold: NDArray[np.int8]
-    """(n,) of each row of the log."""
 
-    def __call__(self, tasks: Tasks, rows: IntArray) -> tuple[Prediction, Prediction]:
-        """Predict tasks that stand in some rows of the log."""
-        features, fold = self.policy.features_of(tasks), self.fold[rows]
-        held_out = Predictions.empty(len(rows), len(self.policy.menu))
+    def __call__(self, tasks: Tasks, fold: Folds) -> tuple[Prediction, Prediction]:
+        """Predict tasks of some folds."""
+        features = self.policy.features_of(tasks)
+        held_out = Predictions.empty(len(fold), len(self.policy.menu))
         for one, (twin, level) in enumerate(self.twins):
             inside = np.flatnonzero(fold == one)
             held_out.put(inside, level.shifted(twin.predict_features(features[inside])))
         return held_out.all, self.policy.predict_features(features) if self.policy.is_priced_on_its_own else held_out.all
+
+
+class Lesson(NamedTuple):
+    """What was learned from some tasks of a log, for all of them."""
+
+    forecast: Forecast
+    held_out: Prediction
+    """Of the tasks that were learned from, each by a twin that did not see it."""
+    served: Prediction
+    """Of the same, by the policy itself."""
+
+    def told(self, table: OutcomeTable, trained: IntArray, fold: Folds) -> tuple[Prediction, Prediction | None]:
+        """Held-out predictions of all tasks, and those of the policy itself where it is priced on its own.
+
+        Args:
+            table: one row per task.
+            trained: rows of those that were learned from.
+            fold: (n_tasks,) of each.
+        """
+        held_out = Predictions.empty(len(fold), len(table.menu))
+        held_out.put(trained, self.held_out)
+        own = Predictions.empty(len(fold), len(table.menu)) if self.forecast.policy.is_priced_on_its_own else None
+        if own is not None:
+            own.put(trained, self.served)
+        rest = np.setdiff1d(np.arange(len(fold)), trained, assume_unique=True)
+        for rows, (by_twins, by_own) in table.tasks.map(lambda tasks, rows: self.forecast(tasks, fold[rows]), rest):
+            held_out.put(rows, by_twins)
+            if own is not None:
+                own.put(rows, by_own)
+        return held_out.all, None if own is None else own.all

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -18,9 +18,9 @@ from budget_router.outcomes import OutcomeTable
 from budget_router.policies.accuracy_model import MIN_TASKS, AccuracyModel
 from budget_router.policies.contract import Choice, Prediction, part_of
 from budget_router.policies.cost_model import CostModel
-from budget_router.policies.held_out import Forecast, Level, Predictions
+from budget_router.policies.held_out import Forecast, Lesson, Level, Predictions
 from budget_router.policies.knobs import Between, interpolated, untried
-from budget_router.policies.pricing import PriceCurve
+from budget_router.policies.pricing import Folds, PriceCurve
 from budget_router.policies.sampling import trained_rows
 from budget_router.task import Task
 
@@ -68,18 +68,42 @@ class LearnedPolicy(ABC):
         Raises NotEnoughEvidence when no strategy was graded that often.
         """
         table = table.by_task()
-        check_evidence(table)
-        self.menu, self.unit = table.menu, table.unit
+        check_evidence(Evidenced.of(table), table.unit)
         trained = trained_rows(table, rng)
-        known = table.rows(trained).fetched()
-        self.n_trained_ = len(trained)
-        self.featuriser_ = Featuriser(self.n_components)
-        features = self.featuriser_.fit_transform(known.structure, known.texts, known.metadata, cluster=known.cluster)
-        self._fit_models(features, known)
-        self.held_out_, own = self._held_out(features, known, trained, table, rng)
+        fold = folds_of(table.cluster, rng)
+        lesson = self.learn(table.rows(trained), fold[trained])
+        self.held_out_, own = lesson.told(table, trained, fold)
         self.curve_ = PriceCurve.of(self.held_out_ if own is None else own, billed=table.cost)
         self.table_ = table
         return self
+
+    def learn(self, known: OutcomeTable, fold: Folds) -> Lesson:
+        """Fit the models, and twins that did not see their fold, for all the tasks that were not learned from.
+
+        What sets a fold's policy apart is mostly one shift per strategy, and a shift moves a whole fold across the price at once:
+        unshifted, the twins would not choose as the policy does that they stand for. So each fold's means are shifted to those of
+        the policy that serves.
+
+        Args:
+            known: one row per task that is learned from.
+            fold: (n_tasks,) as `folds_of` draws it.
+        """
+        self.menu, self.unit = known.menu, known.unit
+        self.n_trained_ = len(known.task_ids)
+        self.featuriser_ = Featuriser(self.n_components)
+        features = self.featuriser_.fit_transform(known.structure, known.texts, known.metadata, cluster=known.cluster)
+        self._fit_models(features, known)
+        served = self.predict_features(features)
+        held_out = Predictions.empty(len(fold), len(known.menu))
+        twins = []
+        for one in range(N_FOLDS):
+            outside, inside = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
+            twin = type(self)(n_components=self.n_components)
+            twin._fit_models(features[outside], known.rows(outside), like=self)
+            predicted = twin.predict_features(features)
+            twins.append((twin, Level.between(predicted, served)))
+            held_out.put(inside, part_of(twins[-1][1].shifted(predicted), inside))
+        return Lesson(Forecast(self, tuple(twins)), held_out.all, served)
 
     def predict(self, tasks: Sequence[Task]) -> Prediction:
         """Score, cost and accuracy of every strategy on each task."""
@@ -140,54 +164,34 @@ class LearnedPolicy(ABC):
         """What another process needs to predict: not what this one was learned from, nor judged by."""
         return {name: value for name, value in vars(self).items() if name not in {"table_", "held_out_"}}
 
-    def _held_out(
-        self, features: FloatArray, known: OutcomeTable, trained: IntArray, table: OutcomeTable, rng: np.random.Generator
-    ) -> tuple[Prediction, Prediction | None]:
-        """Predict each task by a policy that did not see it, and shift each fold's means to those of the policy that serves.
 
-        What sets a fold's policy apart is mostly one shift per strategy, and a shift moves a whole fold across the price at once:
-        unshifted, the twins would not choose as the policy does that they stand for.
+class Evidenced(NamedTuple):
+    """How much is known of each strategy, (n_strategies,) tasks each; `+` is that of two sets of tasks."""
 
-        Args:
-            features: of the tasks that are learned from.
-            known: their rows of the table.
-            trained: which rows these are.
-            table: one row per task.
-            rng: of the folds.
+    n_observed: IntArray
+    n_graded: IntArray
+    n_billed: IntArray
 
-        Returns:
-            held-out predictions of the table's rows, and those of the policy itself where it is priced on its own.
-        """
-        cluster = table.cluster
-        fold = rng.permutation(np.arange(cluster.max() + 1) % N_FOLDS)[cluster].astype(np.int8)
-        served = self.predict_features(features)
-        held_out = Predictions.empty(len(fold), len(table.menu))
-        twins = []
-        for one in range(N_FOLDS):
-            outside, inside = np.flatnonzero(fold[trained] != one), np.flatnonzero(fold[trained] == one)
-            twin = type(self)(n_components=self.n_components)
-            twin._fit_models(features[outside], known.rows(outside), like=self)
-            predicted = twin.predict_features(features)
-            twins.append((twin, Level.between(predicted, served)))
-            held_out.put(trained[inside], part_of(twins[-1][1].shifted(predicted), inside))
-        own = Predictions.empty(len(fold), len(table.menu)) if self.is_priced_on_its_own else None
-        if own is not None:
-            own.put(trained, served)
-        rest = np.setdiff1d(np.arange(len(fold)), trained, assume_unique=True)
-        for rows, (by_twins, by_own) in table.tasks.map(Forecast(self, tuple(twins), fold), rest):
-            held_out.put(rows, by_twins)
-            if own is not None:
-                own.put(rows, by_own)
-        return held_out.all, None if own is None else own.all
+    @classmethod
+    def of(cls, table: OutcomeTable) -> "Evidenced":
+        """Count the tasks of a table with one row per task."""
+        return cls(*((~np.isnan(cells)).sum(axis=0) for cells in (table.accuracy, table.graded, table.cost)))
+
+    def __add__(self, other: "Evidenced", /) -> "Evidenced":  # type: ignore[override]  # of sums, not of tuples
+        return Evidenced(*(one + two for one, two in zip(self, other, strict=True)))
 
 
-def check_evidence(table: OutcomeTable) -> None:
-    """Raise NotEnoughEvidence if no strategy was graded on `MIN_TASKS` tasks, or no cost is known; one row per task."""
-    graded = table.is_observed.sum(axis=0)
-    if graded.max() < MIN_TASKS:
+def folds_of(cluster: IntArray, rng: np.random.Generator) -> Folds:
+    """(n_tasks,) fold of each task, whole clusters in one, drawn at random."""
+    return np.asarray(rng.permutation(np.arange(cluster.max() + 1) % N_FOLDS)[cluster].astype(np.int8))
+
+
+def check_evidence(found: Evidenced, unit: Unit) -> None:
+    """Raise NotEnoughEvidence if no strategy was graded on `MIN_TASKS` tasks, or no cost is known."""
+    if found.n_observed.max() < MIN_TASKS:
         raise NotEnoughEvidence(
-            f"no strategy was graded on more than {graded.max()} tasks, {MIN_TASKS} are needed: call router.grade more often, "
-            "or widen the window"
+            f"no strategy was graded on more than {found.n_observed.max()} tasks, {MIN_TASKS} are needed: call router.grade more "
+            "often, or widen the window"
         )
-    if np.isnan(table.cost).all():
-        raise NotEnoughEvidence(f"no decision's cost is known in {table.unit}: give the price of the models that were called")
+    if not found.n_billed.any():
+        raise NotEnoughEvidence(f"no decision's cost is known in {unit}: give the price of the models that were called")

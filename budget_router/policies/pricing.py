@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from budget_router.allocation import FloatArray, IntArray, trace
 from budget_router.policies.contract import Choice, Prediction, part_of
 
+Folds = NDArray[np.integer[Any]]
+"""(n_tasks,) of each task, from 0."""
 _MAX_PRICES = 160
 """Prices kept of a longer curve; a budget between two of them is met by a mixture of their picks."""
 _DITHER = 0.1
@@ -55,7 +58,7 @@ class PriceCurve(NamedTuple):
 
     @classmethod
     def without_each(
-        cls, prediction: Prediction, fold: IntArray, n_folds: int, *, billed: FloatArray | None = None
+        cls, prediction: Prediction, fold: Folds, n_folds: int, *, billed: FloatArray | None = None
     ) -> "list[PriceCurve]":
         """Trace a curve for each fold: that of all tasks but the fold's own.
 
@@ -163,7 +166,7 @@ class Taken(NamedTuple):
 
 
 def taken(
-    prediction: Prediction, fold: IntArray, n_folds: int, prices: Prices, *, billed: FloatArray | None = None
+    prediction: Prediction, fold: Folds, n_folds: int, prices: Prices, *, billed: FloatArray | None = None
 ) -> "list[Taken]":
     """What the picks of each fold come to at each price, and at last those of tasks in no fold: see `PriceCurve.without_each`."""
     folds = [*(fold == one for one in range(n_folds)), (fold < 0) | (fold >= n_folds)]

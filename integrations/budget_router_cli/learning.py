@@ -96,6 +96,8 @@ def refresh(
     if watch:
         if not promote or out or report:
             raise typer.BadParameter("--watch promotes what the gate passes: leave --no-promote, --out and --report")
+        if is_log(ledger):
+            raise typer.BadParameter("an exported log does not grow: --watch the ledger that it came from")
         with opened(ledger) as book, workers(dask) as client:
             watch_ledger(
                 book,
