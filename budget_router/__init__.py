@@ -6,12 +6,10 @@ from budget_router.errors import BudgetRouterError
 from budget_router.evaluating import Evaluation, evaluate
 from budget_router.evaluation import Gate, Verdict
 from budget_router.explaining import Explanation, explain
-from budget_router.exporting import Export, export
+from budget_router.exported import Export, LogFile, ParquetLog, export
 from budget_router.live_check import Limits, LiveVerdict, check_rollout
-from budget_router.log_file import LogFile
 from budget_router.memory import MemoryLedger
 from budget_router.menu import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsistency, SingleShot, Strategy
-from budget_router.parquet_log import ParquetLog
 from budget_router.policies import load_policy, save_policy
 from budget_router.records import Call, Decision, Outcome, Settlement, Spend
 from budget_router.refresher import Refresher

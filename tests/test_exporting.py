@@ -11,8 +11,9 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
-from budget_router import MemoryLedger, Task, export, exporting
+from budget_router import MemoryLedger, Task, export
 from budget_router.errors import InvalidInput, LedgerUnavailable
+from budget_router.exported import exporting
 from budget_router.records import LoggedDecision
 from budget_router.testing import (
     MENU,

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from budget_router import MemoryLedger, ParquetLog, export, exporting, parquet_parts
+from budget_router import MemoryLedger, ParquetLog, export
 from budget_router.errors import ForeignLedger, InvalidInput, UnknownDecision
+from budget_router.exported import exporting, parquet_parts
 from budget_router.testing import NOON, evidence, example_decision, example_settlement, recorded
 from budget_router_sql import SqlLedger
 

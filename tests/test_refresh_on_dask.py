@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from world import MENU, serve, tasks
 
-from budget_router import Budget, BudgetRouter, MemoryLedger, ParquetLog, export, exporting, refresh, refreshing, shards
+from budget_router import Budget, BudgetRouter, MemoryLedger, ParquetLog, export, refresh, refreshing, shards
 from budget_router.errors import ForeignLedger, InvalidInput, NotEnoughEvidence
 from budget_router.evaluation.judgement import STATIC_MIX
+from budget_router.exported import exporting
 from budget_router.outcomes import OutcomeTable, on_dask
 from budget_router.policies import sampling
 from budget_router.records import now

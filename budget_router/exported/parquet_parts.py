@@ -12,8 +12,8 @@ import numpy as np
 
 from budget_router.errors import ForeignLedger, InvalidInput
 from budget_router.evidence import Act, Evidence
-from budget_router.log_columns import acts_of, evidence_of
-from budget_router.log_table import WHOLE, entry_of
+from budget_router.exported.columns import acts_of, evidence_of
+from budget_router.exported.rows import WHOLE, entry_of
 from budget_router.records import LoggedDecision
 
 ROWS_AT_ONCE = 5_000

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from budget_router.budget import Budget
 from budget_router.evidence import Act, Drawn, Evidence, Shadowed
-from budget_router.log_table import menu_of, strategy_of
+from budget_router.exported.rows import menu_of, strategy_of
 from budget_router.menu import Escalate, Strategy
 from budget_router.records import Spent
 
@@ -25,7 +25,7 @@ _TOLD = (
 _SPENT = ("prompt_tokens", "completion_tokens", "nano_usd", "seconds")
 
 Batch = Any
-"""Any: a record batch of pyarrow, which ships no types; its columns are those of `log_table.WHOLE`."""
+"""Any: a record batch of pyarrow, which ships no types; its columns are those of `exported.rows.WHOLE`."""
 T = TypeVar("T")
 
 

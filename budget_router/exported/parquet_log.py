@@ -8,9 +8,9 @@ from pathlib import Path
 
 from budget_router.errors import InvalidInput
 from budget_router.evidence import Act, Evidence
-from budget_router.log_file import ExportedLog
+from budget_router.exported.log_file import ExportedLog
+from budget_router.exported.parquet_parts import ParquetPart, Stretch
 from budget_router.memory import check_zone
-from budget_router.parquet_parts import ParquetPart, Stretch
 from budget_router.records import LoggedDecision
 
 _WHOLE = 2**62

@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 
 from budget_router.errors import InvalidInput
+from budget_router.exported.parquet_parts import ROWS_AT_ONCE, arrow_schema, pyarrow
+from budget_router.exported.rows import FLAT, flat_row, whole_row
 from budget_router.ledger import Ledger
-from budget_router.log_table import FLAT, flat_row, whole_row
-from budget_router.parquet_parts import ROWS_AT_ONCE, arrow_schema, pyarrow
 from budget_router.records import LoggedDecision
 from budget_router.reports.escaping import unspelled
 
