@@ -120,6 +120,20 @@ async def test_the_event_loop_goes_on_while_another_process_writes(ledger, path)
     assert ledger.decision("held up").decision == deciding.result()
 
 
+async def test_a_connection_that_did_not_wait_waits_again_for_whoever_takes_it_next(path):
+    with SqlLedger(f"sqlite:///{path}", busy_seconds=5) as ledger, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        await ledger.arecord_decision(example_decision("first"), TASK, OFFERED)
+        other.execute("BEGIN IMMEDIATE")
+        deciding = asyncio.create_task(ledger.arecord_decision(example_decision("second"), TASK, OFFERED))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        other.execute("ROLLBACK")
+        await deciding
+        with ledger._database._engine.connect() as one, ledger._database._engine.connect() as another:
+            patience = {connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() for connection in (one, another)}
+    assert patience == {5000}
+
+
 async def test_a_retry_finds_the_decision_that_stands_and_opens_nothing_with_it(ledger):
     router = router_of(ledger)
     first = await router.adecide(TASK, decision_id="once")

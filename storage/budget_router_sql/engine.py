@@ -136,7 +136,11 @@ class Database:
                 self.backend.wait_at_most(connection, self._busy_seconds if waits else 0.0)
             yield connection
         except BaseException:
-            connection.close()
+            try:
+                if not waits:  # whoever takes it from the pool next, does
+                    self.backend.wait_at_most(connection, self._busy_seconds)
+            finally:
+                connection.close()
             raise
         if self._is_closed:  # meanwhile
             connection.close()
