@@ -90,7 +90,9 @@ class Batches:
                 return [error]
             with self._database.append(waits=waits) as connection:
                 answers = [self._alone(connection, entry) for entry in entries]
-        kept = [entry for entry, answer in zip(entries, answers, strict=True) if not isinstance(answer, BudgetRouterError)]
+        kept = entries
+        if any(answers):  # nearly always there is nothing to tell
+            kept = [entry for entry, answer in zip(entries, answers, strict=True) if not isinstance(answer, BudgetRouterError)]
         self._known.update({entry.decision_id for entry in kept})
         self._menus.update(_named(kept))
         return answers
@@ -110,7 +112,7 @@ class Batches:
         standing = self._keep_decisions(connection, decided, looks=looks)
         unknown = self._unknown(connection, {entry.decision_id for entry in entries} - {entry.decision_id for entry in decided})
         for table in _ORDER:
-            known = [entry for entry in of[table] if entry.decision_id not in unknown]
+            known = [entry for entry in of[table] if entry.decision_id not in unknown] if unknown else of[table]
             if table is settlements:
                 self._keep_first(connection, known, looks=looks)
             elif known:

@@ -69,7 +69,8 @@ def decided(
         beside.append((task_ngrams, {"decision_id": decision.id, "counts": hashed.packed(task.text)}))
     if decision.shadow is not None:
         beside.append((shadows, shadow_row(decision.id, decision.shadow)))
-    beside += [(call_openings, opened(call).row) for call in opens]
+    if opens:
+        beside += [(call_openings, opened(call).row) for call in opens]
     return Entry(decisions, row["id"], row, _offered(menu), tuple(beside))
 
 

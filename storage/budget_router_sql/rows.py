@@ -31,20 +31,28 @@ _MANY_MENUS = 64
 
 
 class _Texts:
-    """What words that come again and again are as JSON, by their facts: pydantic takes longer to tell whether it knows a word."""
+    """What words that come again and again are as JSON: by which one it is, or by its facts, where it is made anew each time.
+
+    pydantic takes longer to tell whether it knows a word. One that is known by itself is held, lest another come to its place.
+    """
 
     def __init__(self, n_most: int) -> None:
+        self._held: dict[int, tuple[object, str]] = {}
         self._texts: dict[tuple[object, ...], str] = {}
         self._n_most = n_most
 
     def of(self, word: Strategy | Budget) -> str:
         """A word as JSON."""
+        held = self._held.get(id(word))
+        if held is not None:
+            return held[1]
         facts = (*vars(word).values(),)
         text = self._texts.get(facts)
         if text is None:
             if len(self._texts) >= self._n_most:
-                self._texts.clear()
+                self._held, self._texts = {}, {}
             text = self._texts[facts] = word.model_dump_json()
+            self._held[id(word)] = word, text
         return text
 
 

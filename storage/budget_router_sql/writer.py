@@ -317,10 +317,13 @@ class Writer:
         return made, entries
 
     def _answer(self, made: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
+        awaited = []
         for (_, promise), answer in zip(made, answers, strict=True):
-            if promise is None and isinstance(answer, BudgetRouterError):
+            if promise is not None:
+                awaited.append((promise, answer))
+            elif isinstance(answer, BudgetRouterError):
                 _log.error("%s: a queued record was refused: %s", self._name, answer)
-        keep(self._told, [(promise, answer) for (_, promise), answer in zip(made, answers, strict=True) if promise is not None])
+        keep(self._told, awaited)
 
     def _refuse(self, many: Sequence[_Waiting], error: Exception) -> None:
         refused = []
