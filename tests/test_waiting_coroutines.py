@@ -25,7 +25,7 @@ from budget_router_langchain import budgeted
 from budget_router_langchain.beginning import Beginning
 from budget_router_langchain.executor import execution_of, prepared
 from budget_router_langgraph import BudgetNode, budgeted_reasoner
-from budget_router_sql import SqlLedger, audit, close_open
+from budget_router_sql import SqlLedger, audit, close_open, writer
 from tests.commits import commits_of
 from tests.scripted import ScriptedModel
 
@@ -85,6 +85,13 @@ async def test_of_records_that_share_a_commit_each_stands_for_itself(ledger):
     assert isinstance(refused, UnknownDecision)
 
 
+@pytest.fixture
+def lingering(monkeypatch) -> None:
+    """What nobody waits for is written with what somebody does, however busy the machine is."""
+    monkeypatch.setattr(writer, "LINGER_SECONDS", 60)
+
+
+@pytest.mark.usefixtures("lingering")
 async def test_a_node_is_two_commits_and_its_call_is_opened_with_the_decision(ledger):
     app = graph_of(budgeted_reasoner(router_of(ledger), ScriptedModel(["Answer: 9"]), strategy="single_shot"))
     commits = commits_of(ledger)
@@ -96,6 +103,7 @@ async def test_a_node_is_two_commits_and_its_call_is_opened_with_the_decision(le
     assert audit(ledger).holds
 
 
+@pytest.mark.usefixtures("lingering")
 async def test_each_sample_of_a_vote_is_opened_with_the_decision(ledger):
     model = ScriptedModel(["Answer: 9"])
     commits = commits_of(ledger)

@@ -261,6 +261,7 @@ class Writer:
         with self._work:
             has_gathered = False
             while not self._is_closed:
+                self._is_urgent = self._is_urgent and bool(self._queue)
                 if self._queue and not self._is_busy and (self._is_urgent or has_gathered):
                     break
                 self._is_dozing = has_gathered and not self._queue
