@@ -13,7 +13,7 @@ from budget_router.menu import EarlyStop, Escalate, ExtendedCoT, Menu, SelfConsi
 from budget_router.policies import load_policy, save_policy
 from budget_router.records import Call, Decision, Outcome, Settlement, Spend
 from budget_router.refresher import Refresher
-from budget_router.refreshing import Refresh, refresh
+from budget_router.refreshing import Refresh, refresh, train
 from budget_router.reporting import report
 from budget_router.rolling_back import rollback
 from budget_router.router import BudgetRouter
@@ -79,4 +79,5 @@ __all__ = [
     "shadow",
     "shadowed",
     "solve",
+    "train",
 ]

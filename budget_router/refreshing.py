@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ from budget_router.ledger import InParts, Ledger, Registry
 from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.outcomes.on_dask import Client, sharded
-from budget_router.policies import OracleImitator, ValuePolicy
+from budget_router.policies import OracleImitator, ValuePolicy, save_policy
 from budget_router.policies.artifact import record_of
 from budget_router.policies.learned import LearnedPolicy
 from budget_router.records import Solve
@@ -176,6 +177,35 @@ def refresh(
             progress=_unheard if progress is None else progress,
             client=client,
         )
+
+
+def train(
+    log: Ledger,
+    folder: str | Path,
+    *,
+    menu: Menu,
+    budget: Budget,
+    learner: str = "value",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Refresh:
+    """Learn a policy from a log that nobody serves from, and write it to a folder, which `load_policy` reads.
+
+    Args:
+        log: that `record` or a router wrote, or that was exported.
+        folder: that the policy goes to; see `save_policy`.
+        menu: as `refresh` takes it, as all that follows.
+        budget: at which it is solved and judged.
+        learner: `value` or `imitator`.
+        seed: of the folds.
+        progress: told how far it is.
+
+    Raises:
+        NotEnoughEvidence: as `refresh` raises it.
+    """
+    result = refresh(log, menu=menu, budget=budget, learner=learner, seed=seed, progress=progress)
+    save_policy(result.policy, folder)
+    return result
 
 
 def _refreshed(

@@ -11,6 +11,7 @@ import typer
 from budget_router import Budget, Refresh, save_policy
 from budget_router import refresh as refresh_ledger
 from budget_router import report as report_of
+from budget_router import train as train_on
 from budget_router.evaluation import Gate, OffPolicyEstimate
 from budget_router.evaluation.judgement import STATIC_MIX
 from budget_router.reports import write_report
@@ -42,8 +43,7 @@ def train(
     average = Budget.parse(budget)
     with opened_to_read(str(log) if is_log(str(log)) else f"sqlite:///{log}") as book, progress_bars() as progress:
         offered = read_menu(menu).menu if menu else book.latest().menu
-        result = refresh_ledger(book, menu=offered, budget=average, learner=learner, seed=seed, progress=progress)
-    save_policy(result.policy, out)
+        result = train_on(book, out, menu=offered, budget=average, learner=learner, seed=seed, progress=progress)
     if as_json:
         typer.echo(json.dumps({**_told(result, seed), "folder": str(out)}, indent=1))
         return
