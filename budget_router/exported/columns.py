@@ -10,9 +10,9 @@ from pydantic_core import from_json
 
 from budget_router.budget import Budget
 from budget_router.evidence import Act, Drawn, Evidence, Shadowed
-from budget_router.exported.rows import menu_of, strategy_of
 from budget_router.menu import Escalate, Strategy
 from budget_router.records import Spent
+from budget_router.remembered import menu_of, strategy_of
 
 _SURE = 1e-6
 """By how far propensities may miss 1."""

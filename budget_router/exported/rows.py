@@ -67,7 +67,6 @@ WHOLE: dict[str, Kind] = {**FLAT, "answer_key": "text", "features": "numbers", *
 """All columns of which a record can be made again."""
 
 _CALLS = TypeAdapter(tuple[Call, ...])
-_STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
 _MANY_STRATEGIES = 1024
 _MANY_MENUS = 64
 
@@ -146,18 +145,6 @@ def entry_of(row: Row, place: str) -> LoggedDecision:
         return LoggedDecision.model_validate(entry)
     except ValidationError as error:
         raise InvalidInput(explain(place, error)) from error
-
-
-@lru_cache(_MANY_STRATEGIES)
-def strategy_of(settings: str) -> Strategy:
-    """The strategy that `whole_row` wrote: one object for all who have it."""
-    return _STRATEGY.validate_json(settings)
-
-
-@lru_cache(_MANY_MENUS)
-def menu_of(strategies: str) -> Menu:
-    """The menu that `whole_row` wrote: one object for all who have it."""
-    return Menu.model_validate_json(strategies)
 
 
 @lru_cache(_MANY_STRATEGIES)

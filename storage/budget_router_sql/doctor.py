@@ -16,12 +16,13 @@ from sqlalchemy import Connection, Text, column, func, select, table
 from budget_router.errors import ArtifactError, BudgetRouterError, NewerLedger
 from budget_router.policies.artifact import policy_from
 from budget_router.records import PolicyRecord, now
+from budget_router.remembered import menu_of
 from budget_router.tokens import local_encoding
 from budget_router_sql.backend import Backend, backend_of
 from budget_router_sql.engine import BUSY_SECONDS, untouched
 from budget_router_sql.migrate import standing_revision
 from budget_router_sql.on_sqlite import Sqlite
-from budget_router_sql.rows import menu_of, policy_of
+from budget_router_sql.rows import policy_of
 from budget_router_sql.schema import REVISION, menus, policies, promotions
 
 if TYPE_CHECKING:

@@ -17,13 +17,14 @@ from sqlalchemy import Connection, Select, select, type_coerce
 from budget_router.evidence import Act, Drawn, Evidence, Shadowed
 from budget_router.menu import Escalate
 from budget_router.records import LoggedDecision, Spent
+from budget_router.remembered import menu_of, strategy_of
 from budget_router_sql.backend import Backend
 from budget_router_sql.engine import Database
 from budget_router_sql.hashed_text import HashedText
 from budget_router_sql.joined import LongText
 from budget_router_sql.listed import is_listed, listed
 from budget_router_sql.reading import WITH_MENU, Window, assembled, in_window, ngrams_of
-from budget_router_sql.rows import budget_of, menu_of, strategy_of
+from budget_router_sql.rows import budget_of
 from budget_router_sql.schema import call_closings, decisions, menus, outcomes, samples, settlements, shadows
 from budget_router_sql.uncollected import Uncollected
 

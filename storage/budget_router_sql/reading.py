@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, Self
 from sqlalchemy import BigInteger, Connection, RowMapping, Select, Table, bindparam, func, select, tuple_
 
 from budget_router.records import Call, LoggedDecision, Outcome, Sample, Shadow
+from budget_router.remembered import menu_of
 from budget_router_sql.engine import Database
 from budget_router_sql.hashed_text import HashedText
-from budget_router_sql.rows import call_of, decision_of, menu_of, metadata_of, outcome_of, settlement_of, shadow_of
+from budget_router_sql.rows import call_of, decision_of, metadata_of, outcome_of, settlement_of, shadow_of
 from budget_router_sql.schema import (
     UtcTime,
     call_closings,

@@ -14,20 +14,19 @@ from budget_router.budget import Budget
 from budget_router.errors import InvalidInput
 from budget_router.menu import Menu, Strategy
 from budget_router.records import Call, Decision, Outcome, PolicyRecord, Sample, Settlement, Shadow, Spend
+from budget_router.remembered import strategy_of
 from budget_router.rollout import Rollout
 from budget_router.task import MetadataValue, Task
 
 Row = dict[str, Any]
 """Values by column; each column has its own type."""
 
-_STRATEGY: TypeAdapter[Strategy] = TypeAdapter(Strategy)
 _PROBABILITIES = TypeAdapter(dict[str, float])
 _FEATURES = TypeAdapter(tuple[float, ...])
 _METADATA = TypeAdapter(dict[str, MetadataValue])
 _EVIDENCE = TypeAdapter(dict[str, object])
 
 _MANY_STRATEGIES = 1024
-_MANY_MENUS = 64
 
 
 class _Texts:
@@ -119,12 +118,6 @@ def metadata_of(row: RowMapping) -> dict[str, MetadataValue]:
 def menu_row(menu: Menu) -> Row:
     """A menu under its hash."""
     return {"hash": menu.hash, "strategies": menu.model_dump_json()}
-
-
-@lru_cache(_MANY_MENUS)
-def menu_of(strategies: str) -> Menu:
-    """The menu that `menu_row` wrote."""
-    return Menu.model_validate_json(strategies)
 
 
 def call_row(call: Call) -> Row:
@@ -227,12 +220,6 @@ def _json(value: object) -> str:
         return to_json(value, inf_nan_mode="constants").decode()
     except PydanticSerializationError as error:
         raise InvalidInput(f"a record cannot be written as JSON ({error}): give numbers, text, lists and dicts") from error
-
-
-@lru_cache(_MANY_STRATEGIES)
-def strategy_of(settings: str) -> Strategy:
-    """The strategy that a decision's row holds."""
-    return _STRATEGY.validate_json(settings)
 
 
 @lru_cache(_MANY_STRATEGIES)
