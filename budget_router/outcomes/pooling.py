@@ -1,19 +1,30 @@
 """What several decisions on one task tell together, some thousands of tasks at a time."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from budget_router.allocation import FloatArray, IntArray
+from budget_router.menu import Menu
 from budget_router.outcomes.rows import summed
-from budget_router.outcomes.stages import Composed, composed
-
-if TYPE_CHECKING:
-    from budget_router.outcomes.table import OutcomeTable
+from budget_router.outcomes.stages import Composed, Stages, composed
 
 _AT_ONCE = 2**14
 """Tasks that are pooled at once: what is worked out on the way takes several times the room of what comes of it."""
+
+
+class Unpooled(NamedTuple):
+    """One row per decision, as an `OutcomeTable` has them."""
+
+    menu: Menu
+    accuracy: FloatArray
+    standard_error: FloatArray
+    observed_prob: FloatArray
+    cost: FloatArray
+    doubt: FloatArray | None
+    is_weak: NDArray[np.bool_] | None
+    stages: Stages | None
 
 
 class Pooled(NamedTuple):
@@ -29,7 +40,7 @@ class Pooled(NamedTuple):
     """Whether weak labels alone speak for the accuracy."""
 
 
-def pooled(table: "OutcomeTable", task: IntArray) -> Pooled:
+def pooled(table: Unpooled, task: IntArray) -> Pooled:
     """Average cells by their precision, costs plainly; price escalations that were not tried from their two stages.
 
     Args:
@@ -50,7 +61,7 @@ def pooled(table: "OutcomeTable", task: IntArray) -> Pooled:
     return whole
 
 
-def _pooled(table: "OutcomeTable", rows: IntArray, task: IntArray, n_tasks: int) -> Pooled:
+def _pooled(table: Unpooled, rows: IntArray, task: IntArray, n_tasks: int) -> Pooled:
     def total(cells: NDArray[np.generic]) -> FloatArray:
         return summed(np.nan_to_num(cells), task, n_tasks)
 

@@ -20,7 +20,7 @@ from budget_router.features.tasks import Tasks
 from budget_router.features.texts import Said, Texts, chosen_texts
 from budget_router.menu import Escalate, Menu
 from budget_router.outcomes.bundle import Bundle
-from budget_router.outcomes.pooling import pooled, spread
+from budget_router.outcomes.pooling import Unpooled, pooled, spread
 from budget_router.outcomes.rows import BundleCells, Chances, Rows, numbered
 from budget_router.outcomes.stages import Stages
 from budget_router.outcomes.weak_labels import WeakLabels
@@ -261,7 +261,7 @@ class OutcomeTable:
         """
         task = self.pool
         first = np.unique(task, return_index=True)[1]
-        told = pooled(self, task)
+        told = pooled(Unpooled(*(getattr(self, name) for name in Unpooled._fields)), task)
         return replace(
             self,
             texts=chosen_texts(self.texts, first),

@@ -1,18 +1,31 @@
 """Predictions of tasks by twins of a policy, each fitted on the other tasks."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from budget_router.allocation import FloatArray, IntArray
 from budget_router.features.tasks import Tasks
+from budget_router.menu import Menu
 from budget_router.outcomes import OutcomeTable
 from budget_router.policies.contract import Prediction
 from budget_router.policies.pricing import Folds
 
-if TYPE_CHECKING:
-    from budget_router.policies.learned import LearnedPolicy
+
+class Predictor(Protocol):
+    """What a learned policy has that predicts many tasks."""
+
+    menu: Menu
+    is_priced_on_its_own: ClassVar[bool]
+
+    def features_of(self, tasks: Tasks) -> FloatArray:
+        """(n_tasks, n_features)."""
+        ...
+
+    def predict_features(self, features: FloatArray) -> Prediction:
+        """Predict tasks of (n_tasks, n_features)."""
+        ...
 
 
 class Predictions(NamedTuple):
@@ -60,8 +73,8 @@ class Level(NamedTuple):
 class Forecast:
     """Predicts tasks that nothing was learned from: as their fold's twin does, and as the policy itself if it is priced so."""
 
-    policy: "LearnedPolicy"
-    twins: "tuple[tuple[LearnedPolicy, Level], ...]"
+    policy: Predictor
+    twins: tuple[tuple[Predictor, Level], ...]
 
     def __call__(self, tasks: Tasks, fold: Folds) -> tuple[Prediction, Prediction]:
         """Predict tasks of some folds."""
