@@ -261,7 +261,19 @@ class OutcomeTable:
         """
         task = self.pool
         first = np.unique(task, return_index=True)[1]
-        told = pooled(Unpooled(*(getattr(self, name) for name in Unpooled._fields)), task)
+        told = pooled(
+            Unpooled(
+                self.menu,
+                self.accuracy,
+                self.standard_error,
+                self.observed_prob,
+                self.cost,
+                self.doubt,
+                self.is_weak,
+                self.stages,
+            ),
+            task,
+        )
         return replace(
             self,
             texts=chosen_texts(self.texts, first),
